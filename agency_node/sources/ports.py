@@ -1,0 +1,63 @@
+"""The port through which a node reads its agency's data.
+
+Errors::
+
+    SourceError               the source cannot be read (missing file or table, no connection)
+    +-- SourceStructureError  a column that the mapping names is not there, or a header is unusable
+    +-- BadRowError           a row is malformed and the mapping says ``on_bad_row = "refuse"``
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol, Self
+
+from agency_node.normalise.report import NormalisationReport
+from agency_node.sources.problems import ProblemLog
+from agency_node.subjects import CaseRecord, Subject, SubjectId, SubjectType
+
+
+class SourceError(Exception):
+    """An agency's data source cannot be read."""
+
+
+class SourceStructureError(SourceError):
+    """A file or table does not have the shape that the mapping describes."""
+
+
+class BadRowError(SourceError):
+    """A malformed row, where the mapping asks to refuse rather than to skip."""
+
+
+class SubjectSource(Protocol):
+    """Reads subjects in chunks, and one subject's case records on request.
+
+    ``report`` and ``problems`` grow while subjects are read: counts of what normalisation changed and dropped, and the
+    position of every malformed row. Neither holds a value.
+    """
+
+    @property
+    def report(self) -> NormalisationReport: ...
+
+    @property
+    def problems(self) -> ProblemLog: ...
+
+    def subjects(self, subject_type: SubjectType = "person", *, chunk: int = 2_000) -> Iterator[list[Subject]]:
+        """Every subject, joined with aliases, former names and addresses, in lists of at most ``chunk``."""
+        ...
+
+    def subject(self, subject_id: SubjectId, subject_type: SubjectType = "person") -> Subject | None:
+        """One subject, or None where the source no longer holds it."""
+        ...
+
+    def records_for(self, subject_id: SubjectId, subject_type: SubjectType = "person") -> list[CaseRecord]:
+        """The case records of one subject, in source order."""
+        ...
+
+    def close(self) -> None:
+        """Release connections and delete temporary files."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *exc_info: object) -> None: ...
