@@ -1,8 +1,9 @@
 """Canonical JSON (RFC 8785), the only JSON that is ever signed or hashed.
 
-The subset used here has no floating-point numbers, integers only within +-(2**53 - 1), at most `MAX_DEPTH` levels of
-nesting and no duplicate keys. `parse_canonical` accepts exactly the bytes that `canonical_json` makes, so the bytes signed are
-the bytes verified and the bytes parsed. Binary values are base64url without padding; hashes are lower-case hex.
+The subset used here has no floating-point numbers, integers only within +-(2**53 - 1), at most `MAX_DEPTH`
+levels of nesting and no duplicate keys. `parse_canonical` accepts exactly the bytes that `canonical_json`
+makes, so the bytes signed are the bytes verified and the bytes parsed. Binary values are base64url without
+padding; hashes are lower-case hex.
 """
 
 import base64
@@ -29,8 +30,8 @@ _MAX_INTEGER_DIGITS = 17
 def canonical_json(value: JsonInput) -> bytes:
     """The RFC 8785 encoding of `value`, UTF-8.
 
-    Raises CanonicalError for floats, integers beyond 2**53 - 1, keys that are not strings, lone surrogates, other types and
-    nesting deeper than `MAX_DEPTH`.
+    Raises CanonicalError for floats, integers beyond 2**53 - 1, keys that are not strings, lone surrogates,
+    other types and nesting deeper than `MAX_DEPTH`.
     """
     try:
         return rfc8785.dumps(_plain(value, depth=0))
@@ -51,8 +52,8 @@ def parse_canonical(data: bytes, *, max_bytes: int = MAX_BYTES) -> JsonValue:
 def parse_strict(data: bytes, *, max_bytes: int = MAX_BYTES) -> JsonValue:
     """Parse JSON in any layout, for documents that people write.
 
-    Refuses duplicate keys, floats, `-0`, integers beyond 2**53 - 1, NaN and Infinity, nesting deeper than `MAX_DEPTH`, a byte order
-    mark, bytes that are not UTF-8 and more than `max_bytes` bytes.
+    Refuses duplicate keys, floats, `-0`, integers beyond 2**53 - 1, NaN and Infinity, nesting deeper than
+    `MAX_DEPTH`, a byte order mark, bytes that are not UTF-8 and more than `max_bytes` bytes.
     """
     if len(data) > max_bytes:
         raise CanonicalError(f"the document has {len(data)} bytes; the limit is {max_bytes}")
@@ -87,7 +88,10 @@ def b64u(data: bytes) -> str:
 
 
 def unb64u(text: str) -> bytes:
-    """The inverse of `b64u`; refuses padding, other alphabets and non-zero spare bits, so that one value has one text."""
+    """The inverse of `b64u`.
+
+    Refuses padding, other alphabets and non-zero spare bits, so that one value has one text.
+    """
     try:
         raw = base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except (UnicodeEncodeError, binascii.Error):
@@ -100,7 +104,10 @@ def unb64u(text: str) -> bytes:
 def require_object(
     value: JsonValue, required: frozenset[str], what: str, optional: frozenset[str] = frozenset()
 ) -> dict[str, JsonValue]:
-    """`value` as an object with every required field and no unknown one; `what` names it in the CanonicalError."""
+    """`value` as an object with every required field and no unknown one.
+
+    `what` names it in the CanonicalError.
+    """
     if not isinstance(value, dict):
         raise CanonicalError(f"{what} must be a JSON object")
     missing = sorted(required - value.keys())

@@ -11,12 +11,13 @@ with `u32` and `u64` big-endian and text as UTF-8. Formats (SHA-256 and HKDF-SHA
                                   agency_1, commitment_1, ..., agency_n, commitment_n))
     K             = HKDF(ikm = contribution_1 || ... || contribution_n, salt = transcript,
                          info = frame("tallystick/linkage-key/v1", agency_1, ..., agency_n), length = 32)
-    confirmation  = HMAC-SHA-256(HKDF(ikm = K, salt = "", info = frame("tallystick/confirm/v1"), length = 32), transcript)
-    subkey        = HKDF(ikm = K, salt = "", info = frame("tallystick/subkey/v1", purpose, linkage, schema_hash, u64(epoch)),
-                         length = length)
+    confirmation  = HMAC-SHA-256(key = HKDF(ikm = K, salt = "", info = frame("tallystick/confirm/v1"),
+                                            length = 32), message = transcript)
+    subkey        = HKDF(ikm = K, salt = "", info = frame("tallystick/subkey/v1", purpose, linkage,
+                                                          schema_hash, u64(epoch)), length = length)
 
-Agencies are in ascending order of the UTF-8 bytes of their ids. `agreement_hash` and `schema_hash` are 64 lower-case hex digits as
-text. A contribution is 32 random bytes, which is why a bare hash hides it.
+Agencies are in ascending order of the UTF-8 bytes of their ids. `agreement_hash` and `schema_hash` are 64
+lower-case hex digits as text. A contribution is 32 random bytes, which is why a bare hash hides it.
 """
 
 import hashlib
@@ -45,7 +46,10 @@ def commit_contribution(contribution: bytes, agency: str, linkage: str, epoch: i
 
 
 def transcript_hash(linkage: str, epoch: int, agreement_hash: str, commitments: Mapping[str, bytes]) -> bytes:
-    """The 32-byte hash of everything agreed before contributions are opened; `commitments` by agency id, at least two."""
+    """The 32-byte hash of everything agreed before contributions are opened.
+
+    `commitments` by agency id, at least two.
+    """
     parts: list[str | bytes] = []
     for agency, commitment in _ordered(commitments):
         _require_length(commitment, 32, "a commitment")

@@ -1,12 +1,15 @@
-"""Signed documents: DSSE envelopes (https://github.com/secure-systems-lab/dsse, protocol v1.0.2) as canonical JSON.
+"""Signed documents: DSSE envelopes as canonical JSON.
 
-What is signed is the pre-authentication encoding, so that the payload type is bound and nothing is parsed before it is verified::
+The source is https://github.com/secure-systems-lab/dsse, protocol v1.0.2.
 
-    PAE(type, payload) = "DSSEv1" SP len(type) SP type SP len(payload) SP payload        (lengths in ASCII decimal)
+What is signed is the pre-authentication encoding, so that the payload type is bound and nothing is parsed
+before it is verified (lengths in ASCII decimal)::
 
-The envelope is `{"payload": base64, "payloadType": type, "signatures": [{"keyid": hex, "sig": base64}, ...]}` in RFC 8785 form, base64
-with padding as DSSE has it, signatures in ascending order of key id without repetition. Key ids are hints: `verified_keys` counts
-distinct public keys.
+    PAE(type, payload) = "DSSEv1" SP len(type) SP type SP len(payload) SP payload
+
+The envelope is `{"payload": base64, "payloadType": type, "signatures": [{"keyid": hex, "sig": base64},
+...]}` in RFC 8785 form, base64 with padding as DSSE has it, signatures in ascending order of key id without
+repetition. Key ids are hints: `verified_keys` counts distinct public keys.
 """
 
 import base64
@@ -129,8 +132,8 @@ def add_signature(envelope: Envelope, signer: Signer) -> Envelope:
 def verified_keys(envelope: Envelope, keys: Iterable[VerifyKey]) -> frozenset[VerifyKey]:
     """The distinct keys among `keys` that signed `envelope`.
 
-    Signatures under ids that belong to none of `keys` are left out of account. A signature under the id of one of `keys` that
-    does not verify is an attack or a fault, never ignored: SignatureError.
+    Signatures under ids that belong to none of `keys` are left out of account. A signature under the id of
+    one of `keys` that does not verify is an attack or a fault, never ignored: SignatureError.
     """
     by_id = {key.key_id: key for key in keys}
     pae = envelope.pae

@@ -1,6 +1,7 @@
 """The errors of this package.
 
-All of them derive from `CryptoError`, so that a caller may refuse anything that failed a check with one clause::
+All of them derive from `CryptoError`, so that a caller may refuse anything that failed a check with one
+clause::
 
     CryptoError
     +-- CanonicalError            not canonical JSON, or a value that canonical JSON cannot carry

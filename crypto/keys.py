@@ -1,14 +1,14 @@
 """Keys: Ed25519 to sign (RFC 8032), HPKE to receive (RFC 9180).
 
-A key is named by its *key id*: the lower-case hex SHA-256 of `scheme || 0x00 || raw`, where `scheme` is the ASCII name below and
-`raw` the public key bytes. The scheme is part of the id and of the JSON form, so that a hybrid signature scheme can be
-added beside `ed25519` without changing any document format.
+A key is named by its *key id*: the lower-case hex SHA-256 of `scheme || 0x00 || raw`, where `scheme` is the
+ASCII name below and `raw` the public key bytes. The scheme is part of the id and of the JSON form, so that
+a hybrid signature scheme can be added beside `ed25519` without changing any document format.
 
-| scheme            | raw public key                                   | raw private key                            |
-|-------------------|--------------------------------------------------|--------------------------------------------|
-| `ed25519`         | 32 bytes                                         | 32-byte seed                               |
-| `mlkem768-x25519` | ML-KEM-768 (1,184 bytes) then X25519 (32 bytes)  | ML-KEM seed (64 bytes) then X25519 (32)    |
-| `x25519`          | 32 bytes                                         | 32 bytes                                   |
+| scheme            | raw public key                                  | raw private key                         |
+|-------------------|-------------------------------------------------|-----------------------------------------|
+| `ed25519`         | 32 bytes                                        | 32-byte seed                            |
+| `mlkem768-x25519` | ML-KEM-768 (1,184 bytes) then X25519 (32 bytes) | ML-KEM seed (64 bytes) then X25519 (32) |
+| `x25519`          | 32 bytes                                        | 32 bytes                                |
 """
 
 from abc import ABC, abstractmethod
@@ -51,7 +51,10 @@ _SMALL_ORDER_Y = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class VerifyKey:
-    """A public key that verifies signatures. Raises KeyFormatError when malformed, not reduced or of small order."""
+    """A public key that verifies signatures.
+
+    Raises KeyFormatError when malformed, not reduced or of small order.
+    """
 
     raw: bytes
     scheme: str = ED25519
@@ -237,7 +240,10 @@ def generate_signing_key() -> SigningKey:
 
 
 def generate_sealing_key(suite: str | None = None) -> SealingPrivateKey:
-    """A fresh sealing key: of `suite`, or hybrid post-quantum where this build of OpenSSL has ML-KEM, X25519 elsewhere."""
+    """A fresh sealing key.
+
+    Of `suite`, or hybrid post-quantum where this build of OpenSSL has ML-KEM, X25519 elsewhere.
+    """
     x25519 = X25519PrivateKey.generate().private_bytes_raw()
     if suite == X25519:
         return SealingPrivateKey(X25519, x25519)

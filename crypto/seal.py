@@ -1,12 +1,15 @@
 """Sealed messages: HPKE base mode (RFC 9180) with the context bound in `info`.
 
-Base mode authenticates nobody: what is sealed must be signed first, and the signature inside names the sender. Format::
+Base mode authenticates nobody: what is sealed must be signed first, and the signature inside names the
+sender. Format::
 
     sealed = "TSS1" || suite (1 byte) || recipient key id (32 bytes) || enc || ciphertext
-    info   = frame("tallystick/seal/v1", suite name, recipient key id (32 bytes), purpose, sender, recipient, message_id)
+    info   = frame("tallystick/seal/v1", suite name, recipient key id (32 bytes),
+                   purpose, sender, recipient, message_id)
 
-`suite` is 1 for MLKEM768_X25519 and 2 for X25519, each with HKDF-SHA256 and AES-256-GCM and an empty AAD; `enc` has 1,120 or 32
-bytes; `frame` is that of `crypto.derive`. The key id lets a recipient that is changing keys choose one; it is bound in `info` too.
+`suite` is 1 for MLKEM768_X25519 and 2 for X25519, each with HKDF-SHA256 and AES-256-GCM and an empty AAD;
+`enc` has 1,120 or 32 bytes; `frame` is that of `crypto.derive`. The key id lets a recipient that is
+changing keys choose one; it is bound in `info` too.
 """
 
 from dataclasses import dataclass

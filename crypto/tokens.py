@@ -1,7 +1,7 @@
 """Link tokens: 128 random bits, which is all that an agency is given to name a link.
 
-Written as base32 (RFC 4648 section 6) in lower case without padding, 26 characters. Nothing in a token derives from an identifier, an
-agency or a linkage.
+Written as base32 (RFC 4648 section 6) in lower case without padding, 26 characters. Nothing in a token
+derives from an identifier, an agency or a linkage.
 """
 
 import base64
@@ -18,7 +18,10 @@ _TEXT_LENGTH = 26
 
 @dataclass(frozen=True, slots=True, repr=False)
 class LinkToken:
-    """One link as one recipient agency knows it. The token opens requests about a person: its `repr` is redacted."""
+    """One link as one recipient agency knows it.
+
+    The token opens requests about a person: its `repr` is redacted.
+    """
 
     raw: bytes
 
@@ -33,7 +36,10 @@ class LinkToken:
 
     @classmethod
     def parse(cls, text: str) -> "LinkToken":
-        """The inverse of `text`; refuses upper case, padding and non-zero spare bits, so that one token has one text."""
+        """The inverse of `text`.
+
+        Refuses upper case, padding and non-zero spare bits, so that one token has one text.
+        """
         if len(text) != _TEXT_LENGTH:
             raise TokenError(f"a link token has {_TEXT_LENGTH} characters, not {len(text)}")
         try:
