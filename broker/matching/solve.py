@@ -1,0 +1,87 @@
+"""From candidate pairs to groups, by anonlink's greedy solvers.
+
+Order is everything to a greedy solver, so it is fixed here: falling score, then agency of the first
+subject, agency
+of the second, handle bytes of the first, handle bytes of the second. That is anonlink's own order for
+datasets that
+are given in order of agency and sorted by handle, hence the groups are those of
+``anonlink.find_candidate_pairs``
+followed by ``anonlink.solving.greedy_solve`` on such datasets. It depends on nothing else, least of all on
+who came
+first, hence the groups after any sequence of changes are those of a full run.
+
+Connected components of the candidate graph may be solved apart or together, with equal groups: a greedy
+step looks at
+the two groups that its pair belongs to, both in that pair's component, so it is not affected by the steps
+of other
+components that come between.
+
+One-to-one linkages use ``greedy_solve``: every pair inside a group is a candidate, and as there are no
+candidates
+within an agency, a group has at most one subject of each. Linkages with duplicates use
+``probabilistic_greedy_solve``: groups merge when half of the pairs between them are candidates.
+"""
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import cast
+
+import numpy as np
+from anonlink.solving import greedy_solve, probabilistic_greedy_solve
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from broker.matching.model import Candidates, Ints
+from broker.matching.subjects import SubjectTable
+
+MERGE_THRESHOLD = 0.5
+"""Part of the pairs between two groups that must be candidates, in linkages with duplicates (anonlink's
+default)."""
+
+RawGroups = Sequence[Sequence[tuple[int, int]]]
+
+
+def solve(subjects: SubjectTable, pairs: Candidates, *, one_to_one: bool) -> tuple[Ints, Ints]:
+    """Group the subjects that ``pairs`` connect.
+
+    :param pairs: oriented and folded, in any order.
+    :return: members (subject numbers) and, for each, the position of its group, 0, 1, 2, ...; a subject
+        that ends in
+        no group is not mentioned.
+    """
+    if not len(pairs):
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    nodes, (first, second) = _ranked(subjects, pairs)
+    party = subjects.parties[nodes].astype(np.uint32)
+    order = np.lexsort((second, first, party[second], party[first], -pairs.score))
+    first, second = first[order], second[order]
+    # Ranks run over all agencies; within one they rise with the handle, which is all that the order needs.
+    dataset = (party[first], party[second])
+    record = (first.astype(np.uint32), second.astype(np.uint32))
+    arrays = (pairs.score[order], dataset, record)
+    groups = cast(
+        RawGroups,
+        greedy_solve(arrays)
+        if one_to_one
+        else probabilistic_greedy_solve(arrays, merge_threshold=MERGE_THRESHOLD, deduplicated=False),
+    )
+    sizes = np.fromiter(map(len, groups), np.int64, len(groups))
+    flat = np.fromiter(chain.from_iterable(chain.from_iterable(groups)), np.int64, 2 * int(sizes.sum()))
+    return nodes[flat[1::2]], np.repeat(np.arange(len(groups), dtype=np.int64), sizes)
+
+
+def components(pairs: Candidates, subject_count: int) -> Ints:
+    """For each subject number the number of its connected component in the graph of ``pairs``."""
+    edges = coo_array(
+        (np.ones(len(pairs), np.bool_), (pairs.a, pairs.b)), shape=(subject_count, subject_count)
+    )
+    return cast(Ints, connected_components(edges, directed=False)[1].astype(np.int64))
+
+
+def _ranked(subjects: SubjectTable, pairs: Candidates) -> tuple[Ints, tuple[Ints, Ints]]:
+    """The connected subjects in canonical order, and both ends of each pair as positions among them."""
+    nodes = np.unique(np.concatenate([pairs.a, pairs.b]))
+    order = subjects.canonical_order(nodes)
+    rank = np.empty(len(nodes), np.int64)
+    rank[order] = np.arange(len(nodes))
+    return nodes[order], (rank[np.searchsorted(nodes, pairs.a)], rank[np.searchsorted(nodes, pairs.b)])
