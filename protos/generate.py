@@ -16,7 +16,10 @@ def proto_files() -> list[str]:
 
 
 def generate(out: Path) -> None:
-    """Compiles every `.proto` into `out`, with the repository root as include root so imports need no fixing."""
+    """Compiles every `.proto` into `out`.
+
+    The repository root is the include root, so that the imports in the generated code need no fixing.
+    """
     # A development dependency: only whoever changes a .proto needs the compiler.
     from grpc_tools import protoc
 
