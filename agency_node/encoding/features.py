@@ -1,0 +1,188 @@
+"""One feature of a linkage schema: distinct values to Bloom filters, cached by value.
+
+clkhash stays the definition.  Its field specification validates and formats every distinct value, its comparator
+tokenises; only n-grams, dates in ISO form and ASCII strings take shortcuts that are exact for them.
+"""
+
+import re
+from collections.abc import Sequence
+from datetime import date
+
+import numpy as np
+from clkhash.comparators import ExactComparison, NgramComparison, NumericComparison
+from clkhash.field_formats import BitsPerTokenStrategy, DateSpec, FieldSpec, StringSpec
+from numpy.typing import NDArray
+
+from agency_node.encoding.hashing import TokenHasher
+from agency_node.encoding.kernels import CODE_BITS, or_rows, set_bits, set_token_bits
+from agency_node.encoding.ngrams import NgramTable, fits_key
+
+_CACHE_BYTES = 32 << 20
+_BULK_MAX_K = 2048
+_MAX_CACHED_POSITIONS = 1 << 22
+_ISO_DATE = re.compile(r"[1-9][0-9]{3}-[0-9]{2}-[0-9]{2}", re.ASCII)
+
+
+class _Interner(dict[str, int]):
+    """Gives each new string the next number."""
+
+    def __missing__(self, value: str) -> int:
+        number = self[value] = len(self)
+        return number
+
+
+class FeatureEncoder:
+    """Bloom filters of one feature's values, before folding.
+
+    Not thread-safe.  Holds at most about 32 MiB of filters (or one batch of them, if that is more), then forgets.
+    """
+
+    def __init__(self, spec: FieldSpec, keys: tuple[bytes, ...], bits: int) -> None:
+        properties = spec.hashing_properties
+        self._spec = spec
+        self._row_bytes = -(-bits // 64) * 8
+        self._limit = max(1, _CACHE_BYTES // self._row_bytes)
+        self._comparator = properties.comparator
+        self._strategy = properties.strategy
+        self._hasher = TokenHasher(properties, keys, bits)
+        self._per_token, self._per_feature = self._insertions()
+        self._ngrams = self._ngram_table()
+        self._token_positions: dict[str, NDArray[np.uint32]] = {}
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget every cached value."""
+        self._slots = _Interner()
+        self._filters = np.zeros((0, self._row_bytes), dtype=np.uint8)
+
+    def _insertions(self) -> tuple[int, int]:
+        """(bits per token, bits per feature), one of them 0, read off clkhash's strategy."""
+        total: int = self._strategy.bits_per_token(1)[0]
+        if isinstance(self._strategy, BitsPerTokenStrategy):
+            return total, 0
+        return 0, total
+
+    def _fewest_tokens(self) -> int:
+        """The fewest tokens that a non-empty value can have: it bounds how often one token is inserted."""
+        if isinstance(self._comparator, NgramComparison):
+            return max(1, int(self._comparator.n))
+        if isinstance(self._comparator, NumericComparison):
+            return 2 * int(self._comparator.resolution) + 1
+        return 1
+
+    def _ngram_table(self) -> NgramTable | None:
+        comparator = self._comparator
+        if not isinstance(comparator, NgramComparison):
+            return None
+        n, positional = int(comparator.n), bool(comparator.positional)
+        k = self._per_token or -(-self._per_feature // self._fewest_tokens())
+        if n < 1 or k > _BULK_MAX_K or not fits_key(n, positional):
+            return None
+        return NgramTable(self._hasher, n, positional, k)
+
+    def add_into(self, column: Sequence[str], out: NDArray[np.uint64]) -> None:
+        """OR the filters of ``column`` into ``out`` (rows, 64-bit words).
+
+        Raises what clkhash's specification, tokeniser or hash raises for an invalid value; the cache is emptied.
+        """
+        if len(self._slots) + len(column) > self._limit:
+            self.clear()
+        known = len(self._slots)
+        try:
+            slots = np.fromiter(map(self._slots.__getitem__, column), dtype=np.int32, count=len(column))
+            if len(self._slots) > known:
+                self._encode_new(list(self._slots)[known:] if known else list(self._slots), known)
+        except Exception:
+            self.clear()
+            raise
+        or_rows(self._filters.view(np.uint64), slots, out)
+
+    def _encode_new(self, values: list[str], first_slot: int) -> None:
+        formatted = self._formatted(values)
+        end = first_slot + len(values)
+        if end > self._filters.shape[0]:
+            grown = np.zeros((max(end, 2 * self._filters.shape[0]), self._row_bytes), dtype=np.uint8)
+            grown[:first_slot] = self._filters[:first_slot]
+            self._filters = grown
+        filters = self._filters[first_slot:end]
+        if self._ngrams is not None and max(map(len, formatted)) < 1 << (CODE_BITS - 1):
+            token_ids, counts, positions = self._ngrams.tokenise(formatted)
+            set_token_bits(token_ids, counts, positions, self._per_token, self._per_feature, filters)
+        else:
+            self._encode_by_token(formatted, filters)
+
+    def _encode_by_token(self, formatted: list[str], filters: NDArray[np.uint8]) -> None:
+        rows: list[int] = []
+        counts: list[int] = []
+        positions: list[NDArray[np.uint32]] = []
+        for row, value in enumerate(formatted):
+            tokens = list(self._comparator.tokenize(value))
+            if not tokens:
+                continue
+            found = [
+                self._positions(token, k)
+                for token, k in zip(tokens, self._strategy.bits_per_token(len(tokens)), strict=True)
+            ]
+            positions += found
+            rows.append(row)
+            counts.append(sum(map(len, found)))
+        if rows:
+            set_bits(np.repeat(np.array(rows, dtype=np.int64), counts), np.concatenate(positions), filters)
+
+    def _positions(self, token: str, k: int) -> NDArray[np.uint32]:
+        if isinstance(self._comparator, ExactComparison):
+            return self._hasher.positions(token, k)
+        cached = self._token_positions.get(token)
+        if cached is None or cached.size < k:
+            if (len(self._token_positions) + 1) * k > _MAX_CACHED_POSITIONS:
+                self._token_positions.clear()
+            cached = self._token_positions[token] = self._hasher.positions(token, k)
+        return cached[:k]
+
+    def _formatted(self, values: list[str]) -> list[str]:
+        """Validate and format distinct values as clkhash would, or raise its error."""
+        spec = self._spec
+        if type(spec) is StringSpec and _plainly_valid(spec, values):
+            return [spec.format_value(value) for value in values] if spec.hashing_properties.missing_value else values
+        formatted = []
+        is_date = type(spec) is DateSpec and spec.format == "%Y-%m-%d"
+        for value in values:
+            if is_date and _is_iso_date(value) and not spec.is_missing_value(value):
+                formatted.append(value.replace("-", ""))
+                continue
+            spec.validate(value)
+            formatted.append(spec.format_value(value))
+        return formatted
+
+
+def _plainly_valid(spec: StringSpec, values: list[str]) -> bool:
+    """Whether all values pass for reasons that can be checked in bulk; False means only 'look at each'.
+
+    ASCII text is valid in all four encodings that a schema can name, and its case does not depend on context.
+    """
+    joined = "".join(values)
+    if not joined.isascii():
+        return False
+    if spec.regex_based:
+        return all(map(spec.regex.fullmatch, values))
+    lengths = list(map(len, values))
+    if spec.min_length is not None and min(lengths) < spec.min_length:
+        return False
+    if spec.max_length is not None and max(lengths) > spec.max_length:
+        return False
+    if spec.case == "upper":
+        return joined.upper() == joined
+    if spec.case == "lower":
+        return joined.lower() == joined
+    return True
+
+
+def _is_iso_date(value: str) -> bool:
+    """Whether clkhash's ``%Y-%m-%d`` surely accepts the value, with all digits present and a four-digit year."""
+    if _ISO_DATE.fullmatch(value) is None:
+        return False
+    try:
+        date.fromisoformat(value)
+    except ValueError:
+        return False
+    return True
