@@ -1,22 +1,13 @@
-"""TLS on both sides: mutual, TLS 1.3 only, the federation's CA and nothing else.
-
-gRPC for Python has no option for the lowest TLS version. Its TLS 1.2 cipher list can be set, though: a list
-of one suite that needs a pre-shared key leaves TLS 1.2 nothing to agree on, while TLS 1.3, whose suites
-are not configurable, goes on. The variable is read when gRPC first builds credentials.
-"""
+"""TLS on both sides: mutual, TLS 1.3 only (see `protos`), the federation's CA and nothing else."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
 
 from protos.wire.limits import LIMITS
-
-TLS12_CANNOT_AGREE = "ECDHE-PSK-CHACHA20-POLY1305"
-os.environ["GRPC_SSL_CIPHER_SUITES"] = TLS12_CANNOT_AGREE
 
 CHANNEL_OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.max_receive_message_length", LIMITS.message_bytes),

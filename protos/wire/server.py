@@ -12,7 +12,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 import structlog
@@ -25,7 +25,13 @@ from protos.wire.safelog import places_of
 
 _log = structlog.get_logger("rpc")
 
-Context = grpc.aio.ServicerContext[Any, Any]
+if TYPE_CHECKING:  # generic in the stubs, plain classes at run time
+    Context = grpc.aio.ServicerContext[Any, Any]
+    _Interceptor = grpc.aio.ServerInterceptor[Any, Any]
+else:
+    Context = grpc.aio.ServicerContext
+    _Interceptor = grpc.aio.ServerInterceptor
+
 Authenticate = Callable[[Context], Peer]
 Translate = Callable[[Exception], RefusedError | None]
 #: Called once a call with (method, outcome code or "OK", seconds).
@@ -42,7 +48,7 @@ SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
 )
 
 
-class Gatekeeper(grpc.aio.ServerInterceptor[Any, Any]):
+class Gatekeeper(_Interceptor):
     """Authenticates, authorises and translates errors for every method of a server."""
 
     def __init__(self, authenticate: Authenticate, translate: Translate, observe: Observe) -> None:
