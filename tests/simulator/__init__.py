@@ -1,0 +1,1 @@
+"""Simulators: real parts wired small, for tests."""
