@@ -4,11 +4,11 @@ A key is named by its *key id*: the lower-case hex SHA-256 of `scheme || 0x00 ||
 ASCII name below and `raw` the public key bytes. The scheme is part of the id and of the JSON form, so that
 a hybrid signature scheme can be added beside `ed25519` without changing any document format.
 
-| scheme            | raw public key                                  | raw private key                         |
-|-------------------|-------------------------------------------------|-----------------------------------------|
-| `ed25519`         | 32 bytes                                        | 32-byte seed                            |
-| `mlkem768-x25519` | ML-KEM-768 (1,184 bytes) then X25519 (32 bytes) | ML-KEM seed (64 bytes) then X25519 (32) |
-| `x25519`          | 32 bytes                                        | 32 bytes                                |
+| scheme            | raw public key                               | raw private key                      |
+|-------------------|----------------------------------------------|--------------------------------------|
+| `ed25519`         | 32 bytes                                     | 32-byte seed                         |
+| `mlkem768-x25519` | ML-KEM-768 (1,184 bytes) then X25519 (32)    | ML-KEM seed (64) then X25519 (32)    |
+| `x25519`          | 32 bytes                                     | 32 bytes                             |
 """
 
 from abc import ABC, abstractmethod
