@@ -1,8 +1,9 @@
 """CLKs as clkhash 0.18.3 makes them, only faster.
 
-clkhash parses the schema, derives the keys, validates and tokenises; distinct values are encoded once, in bulk, and
-rows are assembled by OR.  The result is byte-identical for every clkhash v3 schema, and so are the errors: when
-anything is wrong with a block of rows, clkhash itself is run over that block and speaks for itself.
+clkhash parses the schema, derives the keys, validates and tokenises; distinct values are encoded once, in
+bulk, and rows are assembled by OR. The result is byte-identical for every clkhash v3 schema, and so are the
+errors: when anything is wrong with a block of rows, clkhash itself is run over that block and speaks for
+itself.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -30,8 +31,8 @@ JsonSchema = dict[str, Any]
 class ClkEncoder:
     """Encodes rows under one linkage schema and secret, keeping bounded caches between calls.
 
-    ``schema`` is the clkhash JSON as a dict (left unchanged), ``secret`` the linkage secret.  Raises clkhash's
-    ``SchemaError`` for a bad schema.  Not thread-safe: use one per thread.
+    ``schema`` is the clkhash JSON as a dict (left unchanged), ``secret`` the linkage secret. Raises
+    clkhash's ``SchemaError`` for a bad schema. Not thread-safe: use one per thread.
     """
 
     def __init__(self, schema: JsonSchema, secret: bytes | str) -> None:
@@ -69,8 +70,9 @@ class ClkEncoder:
     def encode(self, rows: Sequence[Sequence[str]], first_row: int = 0) -> NDArray[np.uint8]:
         """CLKs of ``rows``, shape ``(n, ceil(l / 8))``.
 
-        ``first_row`` (a multiple of 10,000 for numbering that agrees with clkhash) is the number of the first row
-        in error messages.  Raises clkhash's ``FormatError``, ``EntryError`` or whatever else clkhash raises.
+        ``first_row`` (a multiple of 10,000 for numbering that agrees with clkhash) is the number of the
+        first row in error messages. Raises clkhash's ``FormatError``, ``EntryError`` or whatever else
+        clkhash raises.
         """
         out = np.zeros((len(rows), self.row_bytes), dtype=np.uint8)
         for start in range(0, len(rows), BLOCK_ROWS):
@@ -78,7 +80,33 @@ class ClkEncoder:
             out[start : start + len(block)] = self._encode_block(block, first_row + start)
         return out
 
-    def encode_iter(self, rows: Iterable[Sequence[str]], chunk: int = BLOCK_ROWS) -> Iterator[NDArray[np.uint8]]:
+    def try_encode(self, rows: Sequence[Sequence[str]]) -> NDArray[np.uint8] | None:
+        """Like :meth:`encode`, but None when some row is invalid (see :meth:`invalid_entries`)."""
+        out = np.zeros((len(rows), self.row_bytes), dtype=np.uint8)
+        for start in range(0, len(rows), BLOCK_ROWS):
+            block = rows[start : start + BLOCK_ROWS]
+            encoded = self._encode_fast(block)
+            if encoded is None:
+                return None
+            out[start : start + len(block)] = encoded
+        return out
+
+    def invalid_entries(self, rows: Sequence[Sequence[str]]) -> Iterator[tuple[int, int, str]]:
+        """(row, column, reason) of every value that cannot be encoded; the reason never holds the value.
+
+        Rows must have the right number of entries.
+        """
+        columns = list(zip(*rows, strict=True))
+        for index, feature in self._features:
+            problems = feature.problems(set(columns[index]))
+            if problems:
+                for row, value in enumerate(columns[index]):
+                    if value in problems:
+                        yield row, index, problems[value]
+
+    def encode_iter(
+        self, rows: Iterable[Sequence[str]], chunk: int = BLOCK_ROWS
+    ) -> Iterator[NDArray[np.uint8]]:
         """CLKs of a stream of rows, ``chunk`` rows at a time; memory does not grow with the stream."""
         if chunk < 1:
             raise ValueError("chunk must be at least one row")
@@ -132,11 +160,13 @@ class ClkEncoder:
 
 
 def encode_clks(rows: Sequence[Sequence[str]], schema: JsonSchema, secret: bytes | str) -> NDArray[np.uint8]:
-    """CLKs of ``rows`` as clkhash 0.18.3's ``generate_clks`` makes them, shape ``(n, l // 8)``, ``numpy.uint8``.
+    """CLKs of ``rows`` as clkhash 0.18.3's ``generate_clks`` makes them, shape ``(n, l // 8)``,
+    ``numpy.uint8``.
 
-    Row ``i`` holds the bytes of clkhash's bitarray ``i`` (``tobytes()``, most significant bit first; when ``l`` is
-    no multiple of 8 the last byte is padded with zero bits).  ``schema`` is the clkhash v3 JSON as a dict; a row
-    lists one string per feature, ignored ones included.  Raises what clkhash raises for bad schemas and rows.
+    Row ``i`` holds the bytes of clkhash's bitarray ``i`` (``tobytes()``, most significant bit first; when
+    ``l`` is no multiple of 8 the last byte is padded with zero bits). ``schema`` is the clkhash v3 JSON as
+    a dict; a row lists one string per feature, ignored ones included. Raises what clkhash raises for bad
+    schemas and rows.
     """
     return ClkEncoder(schema, secret).encode(rows)
 

@@ -1,16 +1,25 @@
 """One feature of a linkage schema: distinct values to Bloom filters, cached by value.
 
-clkhash stays the definition.  Its field specification validates and formats every distinct value, its comparator
-tokenises; only n-grams, dates in ISO form and ASCII strings take shortcuts that are exact for them.
+clkhash stays the definition. Its field specification validates and formats every distinct value, its
+comparator tokenises; only n-grams, dates in ISO form and ASCII strings take shortcuts that are exact for
+them.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date
 
 import numpy as np
 from clkhash.comparators import ExactComparison, NgramComparison, NumericComparison
-from clkhash.field_formats import BitsPerTokenStrategy, DateSpec, FieldSpec, StringSpec
+from clkhash.field_formats import (
+    BitsPerTokenStrategy,
+    DateSpec,
+    EnumSpec,
+    FieldSpec,
+    IntegerSpec,
+    InvalidEntryError,
+    StringSpec,
+)
 from numpy.typing import NDArray
 
 from agency_node.encoding.hashing import TokenHasher
@@ -20,6 +29,12 @@ from agency_node.encoding.ngrams import NgramTable, fits_key
 _CACHE_BYTES = 32 << 20
 _BULK_MAX_K = 2048
 _MAX_CACHED_POSITIONS = 1 << 22
+_REFUSALS = {
+    StringSpec: "not of the length, case or pattern that the schema asks for",
+    IntegerSpec: "not a whole number in the schema's range",
+    DateSpec: "not a date in the schema's format",
+    EnumSpec: "not one of the schema's codes",
+}
 _ISO_DATE = re.compile(r"[1-9][0-9]{3}-[0-9]{2}-[0-9]{2}", re.ASCII)
 
 
@@ -34,7 +49,8 @@ class _Interner(dict[str, int]):
 class FeatureEncoder:
     """Bloom filters of one feature's values, before folding.
 
-    Not thread-safe.  Holds at most about 32 MiB of filters (or one batch of them, if that is more), then forgets.
+    Not thread-safe. Holds at most about 32 MiB of filters (or one batch of them, if that is more), then
+    forgets.
     """
 
     def __init__(self, spec: FieldSpec, keys: tuple[bytes, ...], bits: int) -> None:
@@ -83,7 +99,8 @@ class FeatureEncoder:
     def add_into(self, column: Sequence[str], out: NDArray[np.uint64]) -> None:
         """OR the filters of ``column`` into ``out`` (rows, 64-bit words).
 
-        Raises what clkhash's specification, tokeniser or hash raises for an invalid value; the cache is emptied.
+        Raises what clkhash's specification, tokeniser or hash raises for an invalid value; the cache is
+        emptied.
         """
         if len(self._slots) + len(column) > self._limit:
             self.clear()
@@ -96,6 +113,25 @@ class FeatureEncoder:
             self.clear()
             raise
         or_rows(self._filters.view(np.uint64), slots, out)
+
+    def problems(self, values: Collection[str]) -> dict[str, str]:
+        """Which of these values cannot be encoded and why, in words that do not hold the value."""
+        found = {}
+        for value in values:
+            reason = self._problem(value)
+            if reason is not None:
+                found[value] = reason
+        return found
+
+    def _problem(self, value: str) -> str | None:
+        try:
+            for token in self._comparator.tokenize(self._formatted([value])[0]):
+                token.encode(self._hasher.encoding)
+        except InvalidEntryError:
+            return _REFUSALS.get(type(self._spec), "not in the format of the schema")
+        except (ValueError, ArithmeticError):
+            return "cannot be tokenised as the schema says"
+        return None
 
     def _encode_new(self, values: list[str], first_slot: int) -> None:
         formatted = self._formatted(values)
@@ -143,7 +179,11 @@ class FeatureEncoder:
         """Validate and format distinct values as clkhash would, or raise its error."""
         spec = self._spec
         if type(spec) is StringSpec and _plainly_valid(spec, values):
-            return [spec.format_value(value) for value in values] if spec.hashing_properties.missing_value else values
+            return (
+                [spec.format_value(value) for value in values]
+                if spec.hashing_properties.missing_value
+                else values
+            )
         formatted = []
         is_date = type(spec) is DateSpec and spec.format == "%Y-%m-%d"
         for value in values:
@@ -178,7 +218,8 @@ def _plainly_valid(spec: StringSpec, values: list[str]) -> bool:
 
 
 def _is_iso_date(value: str) -> bool:
-    """Whether clkhash's ``%Y-%m-%d`` surely accepts the value, with all digits present and a four-digit year."""
+    """Whether clkhash's ``%Y-%m-%d`` surely accepts the value, with all digits present and a four-digit
+    year."""
     if _ISO_DATE.fullmatch(value) is None:
         return False
     try:

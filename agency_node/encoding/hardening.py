@@ -6,8 +6,8 @@ Two kinds exist.  Both are deterministic per row, so new and changed rows are en
     Nothing.  The CLK is clkhash's, byte for byte.
 
 ``sparse-diffusion/v1`` with ``taps`` t
-    The schema's ``bitsPerFeature`` are chosen so that filters are sparse (mean fill .20 to .25 at l = 1024), then
-    every output bit is the XOR of t distinct input bits::
+    The schema's ``bitsPerFeature`` are chosen so that filters are sparse (mean fill .20 to .25 at l =
+    1024), then every output bit is the XOR of t distinct input bits::
 
         out[j] = in[T[j][0]] ^ in[T[j][1]] ^ ... ^ in[T[j][t-1]]        for 0 <= j < l
 
@@ -20,10 +20,12 @@ How the table T (l rows of t bit numbers) follows from the 32-byte projection ke
    little-endian words w0, w1, w2 ...
 2. *draw(n)*, uniform in 0 .. n-1: take the next word w; if w >= 2^32 - (2^32 mod n), discard it and take the
    next; the result is w mod n.
-3. *Deck*: the numbers 0 .. l-1 in order, then for i = l-1 down to 1 swap places i and draw(i + 1) (Fisher-Yates).
-4. The t decks, one after the other, are dealt into the rows of T: row j gets cards t*j .. t*j + t - 1.  So every
-   input bit is used exactly t times.  Where a row straddles two decks it might get the same bit twice: if so, the
-   later deck is made again (step 3 from a fresh ordered deck, continuing the keystream) until it does not.
+3. *Deck*: the numbers 0 .. l-1 in order, then for i = l-1 down to 1 swap places i and draw(i + 1)
+   (Fisher-Yates).
+4. The t decks, one after the other, are dealt into the rows of T: row j gets cards t*j .. t*j + t - 1. So
+   every input bit is used exactly t times. Where a row straddles two decks it might get the same bit twice:
+   if so, the later deck is made again (step 3 from a fresh ordered deck, continuing the keystream) until it
+   does not.
 
 t is from 2 to l/2.  Vectors: ``tests/vectors/encoding.json``.
 """
@@ -56,7 +58,8 @@ class Hardening:
 
     @classmethod
     def from_json(cls, value: object) -> "Hardening":
-        """Read ``{"kind": "plain/v1"}`` or ``{"kind": "sparse-diffusion/v1", "taps": 5}``; HardeningError otherwise."""
+        """Read ``{"kind": "plain/v1"}`` or ``{"kind": "sparse-diffusion/v1", "taps": 5}``; HardeningError
+        otherwise."""
         if not isinstance(value, Mapping):
             raise HardeningError("a hardening must be an object with a 'kind'")
         kind, taps = value.get("kind"), value.get("taps")
@@ -127,7 +130,8 @@ def diffusion_taps(key: bytes, bits: int, taps: int) -> NDArray[np.int32]:
 
 
 def word_order(taps: NDArray[np.int32], bits: int) -> NDArray[np.int32]:
-    """The table T with rows and entries renumbered for 64-bit little-endian words; -1 pads rows past ``bits``.
+    """The table T with rows and entries renumbered for 64-bit little-endian words; -1 pads rows past
+    ``bits``.
 
     Bit i (most significant first in its byte) is bit ``(i % 64) ^ 7`` of word ``i // 64``.
     """

@@ -1,7 +1,8 @@
 """Hash positions of a token, as clkhash 0.18.3 computes them.
 
-For every token clkhash sets ``k`` bits; both of its constructions have the *prefix property*: the positions for
-``k`` are the first ``k`` of the positions for any larger ``k``.  So one list per token serves every ``k``.
+For every token clkhash sets ``k`` bits; both of its constructions have the *prefix property*: the positions
+for ``k`` are the first ``k`` of the positions for any larger ``k``. So one list per token serves every
+``k``.
 """
 
 import hmac
@@ -18,23 +19,23 @@ _SHORTS_PER_DIGEST = 32
 class TokenHasher:
     """Positions of tokens in a filter of ``bits`` bits for one feature.
 
-    ``keys`` are the feature's two derived keys.  ``positions`` raises what clkhash raises: ``UnicodeEncodeError``
-    for a token outside the feature's encoding, ``ValueError`` for BLAKE2 with a length that is no power of two or
-    a key that is too long.
+    ``keys`` are the feature's two derived keys. ``positions`` raises what clkhash raises:
+    ``UnicodeEncodeError`` for a token outside the feature's encoding, ``ValueError`` for BLAKE2 with a
+    length that is no power of two or a key that is too long.
     """
 
-    __slots__ = ("_bits", "_encoding", "_hash_type", "_keys", "_non_singular")
+    __slots__ = ("_bits", "_hash_type", "_keys", "_non_singular", "encoding")
 
     def __init__(self, properties: FieldHashingProperties, keys: tuple[bytes, ...], bits: int) -> None:
         self._bits = bits
         self._keys = keys
-        self._encoding: str = properties.encoding
+        self.encoding: str = properties.encoding
         self._hash_type: str = properties.hash_type
         self._non_singular = bool(properties.prevent_singularity)
 
     def positions(self, token: str, k: int) -> NDArray[np.uint32]:
         """The first ``k`` positions of ``token``, repetitions included; shape ``(k,)``."""
-        message = token.encode(self._encoding)
+        message = token.encode(self.encoding)
         if self._hash_type == "blakeHash":
             return self._blake(message, k)
         return self._double(message, k)

@@ -3,8 +3,8 @@
 Everything here works on plain arrays and releases the GIL.  What the arrays mean is decided in
 :mod:`agency_node.encoding.features` and :mod:`agency_node.encoding.hardening`.
 
-Bit order: bit ``i`` of a filter is bit ``7 - i % 8`` (most significant first) of byte ``i // 8``, which is the
-order of ``bitarray.tobytes()`` in clkhash.
+Bit order: bit ``i`` of a filter is bit ``7 - i % 8`` (most significant first) of byte ``i // 8``, which is
+the order of ``bitarray.tobytes()`` in clkhash.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,8 @@ F = TypeVar("F", bound=Callable[..., object])
 
 
 def kernel(function: F) -> F:
-    """Compile with numba (cached on disk, without the GIL), keeping the Python signature for the type checker."""
+    """Compile with numba (cached on disk, without the GIL), keeping the Python signature for the type
+    checker."""
     return cast(F, numba.njit(cache=True, nogil=True)(function))
 
 
@@ -45,11 +46,11 @@ def intern_ngrams(
     """Turn values into token ids, giving new n-grams the next free ids.
 
     ``codes`` holds the code points of all values end to end, ``offsets`` (values + 1) where each begins.  The
-    open-addressing table (``table_keys``, ``table_ids``; id -1 is a free slot) grows by at most half its size;
-    when the next value might not fit, the kernel stops and the caller enlarges the table and resumes.
+    open-addressing table (``table_keys``, ``table_ids``; id -1 is a free slot) grows by at most half its
+    size; when the next value might not fit, the kernel stops and the caller enlarges the table and resumes.
 
-    A key packs the ``n`` code points, 21 bits each, first one highest; with ``positional`` the 1-based position
-    is put above them.  Values are padded with ``n - 1`` spaces on both sides, as clkhash does.
+    A key packs the ``n`` code points, 21 bits each, first one highest; with ``positional`` the 1-based
+    position is put above them. Values are padded with ``n - 1`` spaces on both sides, as clkhash does.
 
     Returns (values finished, ids known afterwards, tokens written).
     """
@@ -126,8 +127,8 @@ def set_token_bits(
     """Set the bits of each value's tokens in its row of ``filters`` (values, bytes).
 
     ``positions`` (tokens, k) lists every token's hash positions in order.  A token is inserted ``per_token``
-    times, or, when that is 0, its share of ``per_feature``: the first ``per_feature % tokens`` tokens of a value
-    get one more (clkhash's ``BitsPerFeatureStrategy``).
+    times, or, when that is 0, its share of ``per_feature``: the first ``per_feature % tokens`` tokens of a
+    value get one more (clkhash's ``BitsPerFeatureStrategy``).
     """
     cursor = 0
     for value in range(token_counts.size):
@@ -184,11 +185,13 @@ def transpose64(block: NDArray[np.uint64]) -> None:
 
 @kernel
 def diffuse_rows(words: NDArray[np.uint64], taps: NDArray[np.int32], out: NDArray[np.uint64]) -> None:
-    """Output bit ``j`` of each row is the XOR of its input bits ``taps[j]``; ``words`` and ``out`` are (rows, words).
+    """Output bit ``j`` of each row is the XOR of its input bits ``taps[j]``; ``words`` and ``out`` are
+    (rows, words).
 
-    ``taps`` (bits, t) is in *word order* (see :func:`agency_node.encoding.hardening.word_order`): index ``q`` is
-    bit ``q % 64`` of 64-bit little-endian word ``q // 64``.  Rows are worked on 64 at a time, bit-sliced: after a
-    transposition one machine word holds one bit of 64 rows, so an XOR serves 64 rows at once.
+    ``taps`` (bits, t) is in *word order* (see :func:`agency_node.encoding.hardening.word_order`): index
+    ``q`` is bit ``q % 64`` of 64-bit little-endian word ``q // 64``. Rows are worked on 64 at a time,
+    bit-sliced: after a transposition one machine word holds one bit of 64 rows, so an XOR serves 64 rows at
+    once.
     """
     rows, width = words.shape
     sliced = np.empty(width * 64, dtype=np.uint64)

@@ -1,7 +1,7 @@
 """Bulk n-gram tokenising: values to token ids to hash positions, in numba.
 
-Covers the n-grams that fit a 64-bit key (``n <= 3``, positional ``n <= 2``), which is what schemas use; the rest
-goes through clkhash's own tokeniser in :mod:`agency_node.encoding.features`.
+Covers the n-grams that fit a 64-bit key (``n <= 3``, positional ``n <= 2``), which is what schemas use; the
+rest goes through clkhash's own tokeniser in :mod:`agency_node.encoding.features`.
 """
 
 from collections.abc import Sequence
@@ -40,7 +40,9 @@ class NgramTable:
         self._ids = np.full(_FIRST_TABLE, -1, dtype=np.int32)
         self._positions = np.zeros((_FIRST_TABLE // 2, self._k), dtype=np.uint32)
 
-    def tokenise(self, values: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.uint32]]:
+    def tokenise(
+        self, values: Sequence[str]
+    ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.uint32]]:
         """Token ids of all values end to end, tokens per value, and the position table ``(ids, k)``."""
         if self.known > _MAX_TOKENS:
             self._clear()
@@ -48,7 +50,8 @@ class NgramTable:
         counts = np.where(lengths > 0, lengths + (self._n - 1), 0)
         offsets = np.zeros(len(values) + 1, dtype=np.int64)
         np.cumsum(lengths, out=offsets[1:])
-        # Lone surrogates are kept here and refused when the token is encoded, which is where clkhash refuses them.
+        # Lone surrogates are kept here and refused when the token is encoded, which is where clkhash
+        # refuses them.
         codes = np.frombuffer("".join(values).encode("utf-32-le", "surrogatepass"), dtype=np.dtype("<u4"))
         token_ids = np.empty(int(counts.sum()), dtype=np.int32)
         longest = int(counts.max(initial=0))
@@ -76,7 +79,9 @@ class NgramTable:
 
     def _hash_new(self, keys: NDArray[np.uint64], first_id: int) -> None:
         if first_id + keys.size > self._positions.shape[0]:
-            grown = np.zeros((max(2 * self._positions.shape[0], first_id + keys.size), self._k), dtype=np.uint32)
+            grown = np.zeros(
+                (max(2 * self._positions.shape[0], first_id + keys.size), self._k), dtype=np.uint32
+            )
             grown[:first_id] = self._positions[:first_id]
             self._positions = grown
         for token_id, key in enumerate(keys.tolist(), start=first_id):

@@ -1,0 +1,226 @@
+"""Subjects to encoding rows: what a node uploads to the broker.
+
+Every identity of a subject (its current one, aliases, former names and addresses) is one row under the
+subject's handle. A row has, for each projection, a hardened CLK or none, and each exact token or none.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agency_node.encoding.clk import BLOCK_ROWS, ClkEncoder
+from agency_node.encoding.errors import HandleError
+from agency_node.encoding.exact import exact_tokens
+from agency_node.encoding.hardening import Hardener
+from agency_node.encoding.keys import EncodingKeys
+from agency_node.encoding.section import EncodingSection, Projection
+from agency_node.subjects import Subject, SubjectId
+
+HANDLE_BYTES = 16
+MAX_IDENTITIES = 256
+"""Row numbers are one byte."""
+
+FEWEST_ROW_FACTS = 3
+"""A row with fewer facts gets no CLK: it would match half the country and be easy to attack."""
+
+OnInvalid = Literal["drop", "blank"]
+"""What happens to a row with a value outside the schema's format: leave the row out, or encode it without
+the value."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedRows:
+    """A chunk of encoding rows, columnar; ``n`` rows of one or more subjects, a subject's rows together.
+
+    ``handles`` (n, 16), ``row_numbers`` (n,), per projection ``clks`` (n, l / 8) and ``clk_present`` (n,),
+    per exact token ``tokens`` (n, 32) and ``token_present`` (n,). Absent CLKs and tokens are zero bytes.
+    """
+
+    handles: NDArray[np.uint8]
+    row_numbers: NDArray[np.uint8]
+    clks: Mapping[str, NDArray[np.uint8]]
+    clk_present: Mapping[str, NDArray[np.bool_]]
+    tokens: Mapping[str, NDArray[np.uint8]]
+    token_present: Mapping[str, NDArray[np.bool_]]
+
+    def __len__(self) -> int:
+        return len(self.row_numbers)
+
+    def __repr__(self) -> str:
+        return f"EncodedRows(<{len(self)} rows>)"
+
+
+@dataclass(slots=True)
+class EncodingReport:
+    """Counts of what was encoded and of what was not, and why; never a value.
+
+    ``invalid`` counts values by (projection, field, reason), ``absent_clks`` rows by projection that had
+    too little to encode, ``dropped_rows`` rows left out for an invalid value, ``surplus_identities`` those
+    past the 256th.
+    """
+
+    subjects: int = 0
+    rows: int = 0
+    dropped_rows: int = 0
+    surplus_identities: int = 0
+    invalid: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    absent_clks: Counter[str] = field(default_factory=Counter)
+    absent_tokens: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    handle: bytes
+    number: int
+    values: Mapping[str, str]
+
+
+class _ProjectionEncoder:
+    """Encodes one projection of rows: clkhash, then hardening."""
+
+    def __init__(self, projection: Projection, keys: EncodingKeys) -> None:
+        self.name = projection.name
+        self._projection = projection
+        self._clk = ClkEncoder(projection.schema, keys.clk(projection.name))
+        self._hardener = Hardener(projection.hardening, keys.harden(projection.name), self._clk.bits)
+        self._fewest_facts = min(FEWEST_ROW_FACTS, len(projection.facts))
+
+    def encode(self, rows: list[_Row]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]] | None:
+        """Hardened CLKs (n, l / 8) and which rows have one, or None when a row is invalid."""
+        clks = self._clk.try_encode(self._table(rows))
+        if clks is None:
+            return None
+        facts = self._projection.count_facts
+        present = np.fromiter(
+            (facts(row.values) >= self._fewest_facts for row in rows), dtype=np.bool_, count=len(rows)
+        )
+        hardened = self._hardener.apply(clks)
+        if not present.all():
+            hardened = np.where(present[:, None], hardened, np.uint8(0))
+        return hardened, present
+
+    def invalid(self, rows: list[_Row]) -> Iterator[tuple[int, str, str]]:
+        """(row, field, reason) of every value that the schema refuses."""
+        for row, column, reason in self._clk.invalid_entries(self._table(rows)):
+            yield row, self._projection.fields[column], reason
+
+    def _table(self, rows: list[_Row]) -> list[tuple[str, ...]]:
+        fields = self._projection.fields
+        return [tuple([row.values.get(field, "") for field in fields]) for row in rows]
+
+
+def encode_subjects(
+    section: EncodingSection,
+    subjects: Iterable[Subject],
+    keys: EncodingKeys,
+    handles: Mapping[SubjectId, bytes],
+    report: EncodingReport,
+    *,
+    on_invalid: OnInvalid = "drop",
+    chunk: int = BLOCK_ROWS,
+) -> Iterator[EncodedRows]:
+    """Encode subjects as a stream of chunks of about ``chunk`` rows; memory does not grow with the stream.
+
+    ``handles`` gives each subject's random 16 bytes.  ``report`` is filled as the chunks are taken.  Raises
+    HandleError for a subject without a handle and clkhash's SchemaError for a bad schema.
+    """
+    projections = [_ProjectionEncoder(projection, keys) for projection in section.projections]
+    rows = _rows(subjects, handles, report)
+    while batch := list(islice(rows, chunk)):
+        yield _encode_batch(section, projections, batch, keys, report, on_invalid)
+
+
+def _rows(
+    subjects: Iterable[Subject], handles: Mapping[SubjectId, bytes], report: EncodingReport
+) -> Iterator[_Row]:
+    for subject in subjects:
+        handle = handles.get(subject.subject_id)
+        if handle is None or len(handle) != HANDLE_BYTES:
+            raise HandleError(
+                f"subject number {report.subjects + 1} of this run has no {HANDLE_BYTES}-byte handle; "
+                "assign handles for the epoch before encoding"
+            )
+        report.subjects += 1
+        report.surplus_identities += max(0, len(subject.identities) - MAX_IDENTITIES)
+        for number, identity in enumerate(subject.identities[:MAX_IDENTITIES]):
+            yield _Row(handle, number, identity.fields)
+
+
+def _encode_batch(
+    section: EncodingSection,
+    projections: list[_ProjectionEncoder],
+    rows: list[_Row],
+    keys: EncodingKeys,
+    report: EncodingReport,
+    on_invalid: OnInvalid,
+) -> EncodedRows:
+    encoded = _encode_projections(projections, rows)
+    if encoded is None:
+        rows = _valid_rows(projections, rows, report, on_invalid)
+        encoded = _encode_projections(projections, rows)
+        assert encoded is not None, "rows were screened with the schema's own rules"
+    clks = {name: pair[0] for name, pair in encoded.items()}
+    clk_present = {name: pair[1] for name, pair in encoded.items()}
+    values = [row.values for row in rows]
+    tokens, token_present = {}, {}
+    for token in section.exact_tokens:
+        tokens[token.name], token_present[token.name] = exact_tokens(token, values, keys)
+    report.rows += len(rows)
+    for name, present in clk_present.items():
+        report.absent_clks[name] += int((~present).sum())
+    for name, present in token_present.items():
+        report.absent_tokens[name] += int((~present).sum())
+    handles = np.frombuffer(b"".join(row.handle for row in rows), dtype=np.uint8).reshape(-1, HANDLE_BYTES)
+    numbers = np.fromiter((row.number for row in rows), dtype=np.uint8, count=len(rows))
+    return EncodedRows(handles, numbers, clks, clk_present, tokens, token_present)
+
+
+def _encode_projections(
+    projections: list[_ProjectionEncoder], rows: list[_Row]
+) -> dict[str, tuple[NDArray[np.uint8], NDArray[np.bool_]]] | None:
+    encoded = {}
+    for projection in projections:
+        result = projection.encode(rows)
+        if result is None:
+            return None
+        encoded[projection.name] = result
+    return encoded
+
+
+def _valid_rows(
+    projections: list[_ProjectionEncoder], rows: list[_Row], report: EncodingReport, on_invalid: OnInvalid
+) -> list[_Row]:
+    """The rows that every projection accepts; invalid values are counted, then blanked or their rows
+    dropped."""
+    invalid = _invalid_fields(projections, rows, report)
+    if on_invalid == "blank":
+        rows = [_blanked(row, invalid.get(index, set())) for index, row in enumerate(rows)]
+        # A schema may refuse the blank too (a field that must be there); such rows go.
+        invalid = _invalid_fields(projections, rows, report)
+    report.dropped_rows += len(invalid)
+    return [row for index, row in enumerate(rows) if index not in invalid]
+
+
+def _invalid_fields(
+    projections: list[_ProjectionEncoder], rows: list[_Row], report: EncodingReport
+) -> dict[int, set[str]]:
+    """Fields to blame by row."""
+    blamed: dict[int, set[str]] = {}
+    for projection in projections:
+        for index, name, reason in projection.invalid(rows):
+            report.invalid[projection.name, name, reason] += 1
+            blamed.setdefault(index, set()).add(name)
+    return blamed
+
+
+def _blanked(row: _Row, fields: set[str]) -> _Row:
+    if not fields:
+        return row
+    return _Row(
+        row.handle, row.number, {name: value for name, value in row.values.items() if name not in fields}
+    )
