@@ -10,7 +10,7 @@ import typer
 from crypto.canonical import canonical_json
 from crypto.keys import generate_signing_key
 from crypto.keystore import Keystore
-from tallystick.terminal import TerminalError, ask_passphrase, say, stop_on_error
+from protos.wire.terminal import TerminalError, ask_passphrase, say, stop_on_error
 
 officer_app = typer.Typer(no_args_is_help=True, help="An officer's own signing key.")
 

@@ -16,8 +16,8 @@ from policies.enrolment import AgencyRequest, BrokerRequest, fingerprint
 from policies.errors import DocumentError
 from policies.ids import AgencyId, FederationId, PersonId
 from policies.root import Root, RootKey
+from protos.wire.terminal import ask_passphrase, read_json, say, stop_on_error
 from tallystick.federation.office import FederationOffice, OfficeError, SigningProgress, next_root
-from tallystick.terminal import ask_passphrase, read_json, say, stop_on_error
 
 federation_app = typer.Typer(no_args_is_help=True, help="The federation's office: authority, root, registry.")
 

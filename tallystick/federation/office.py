@@ -28,7 +28,7 @@ from policies.enrolment import AgencyRequest, Base64Url, BrokerRequest, Enrolmen
 from policies.ids import FederationId, SpiffeUri
 from policies.registry import Agency, Officer, Registry
 from policies.root import Root
-from tallystick.terminal import TerminalError
+from protos.wire.terminal import TerminalError
 
 CERTIFICATE_DAYS = 90
 REGISTRY_DAYS = 90
