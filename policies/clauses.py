@@ -136,6 +136,22 @@ class Obligations:
 
 
 @dataclass(frozen=True, slots=True)
+class Safeguards:
+    """Limits on asking, and the share of automatic releases that a supervisor looks at afterwards."""
+
+    requests_per_officer_per_day: int
+    requests_per_purpose_per_day: int
+    case_reference_required: bool
+    review_sample_percent: int
+
+    def __post_init__(self) -> None:
+        if self.requests_per_officer_per_day < 1 or self.requests_per_purpose_per_day < 1:
+            raise ValueError("a daily limit is at least 1")
+        if self.review_sample_percent > 100:
+            raise ValueError("review_sample_percent is from 0 to 100")
+
+
+@dataclass(frozen=True, slots=True)
 class Emergency:
     """Break-glass: these officers may do without a clause's approvals, up to `max_tier`, and are reviewed
     after.

@@ -174,3 +174,11 @@ class LinkTokenText(_Text):
     __slots__ = ()
     PATTERN = r"[a-z2-7]{26}"
     SHAPE = "26 characters of lower-case base32"
+
+
+class FieldValue(_Text):
+    """A value of a record's field as it is released: up to 20,000 characters, line feeds and tabs allowed."""
+
+    __slots__ = ()
+    PATTERN = r"[^\x00-\x08\x0b-\x1f\x7f]{0,20000}"
+    SHAPE = "text of at most 20,000 characters without control characters"

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import ClassVar
 
-from policies.clauses import Clause, Emergency, Obligations
+from policies.clauses import Clause, Emergency, Obligations, Safeguards
 from policies.ids import AgencyId, FederationId, Hash256, HttpsUrl, Line, LinkageId, PolicyId, Prose
 from policies.parties import Governance, Party
 from policies.vocabulary import Effect, Purpose
@@ -33,6 +33,7 @@ class SharingPolicy:
     purposes: tuple[Purpose, ...]
     clauses: tuple[Clause, ...]
     obligations: Obligations
+    safeguards: Safeguards
     supersedes: Hash256 | None = None
     emergency: Emergency | None = None
 

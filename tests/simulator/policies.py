@@ -32,6 +32,7 @@ from policies.clauses import (
     Conditions,
     Emergency,
     Obligations,
+    Safeguards,
 )
 from policies.codec import Document, FrozenJson, payload_type, write
 from policies.ids import (
@@ -316,6 +317,7 @@ def sample_policy(**changes: object) -> SharingPolicy:
             Line("OFFICIAL-SENSITIVE"),
             Prose("Do not contact the subject at home or by letter."),
         ),
+        "safeguards": Safeguards(20, 200, True, 5),
         "emergency": Emergency(
             (OfficerRole.INVESTIGATOR,), 3, 24, (OfficerRole.PRIVACY_OFFICER,), (Line("threat to life"),)
         ),
