@@ -1,9 +1,9 @@
-"""What a node reads from its own data: subjects, with one identity per known name and address, and case records.
+"""What a node reads from its own data: subjects, each known name and address of them, and case records.
 
 Everything here is personal data. Every type redacts its ``repr``; none of it may be logged.
 
-The values of an :class:`Identity` are normalised by :mod:`agency_node.normalise`: ASCII, upper case (e-mail: lower
-case), single spaces, no punctuation in names. The linkage field names and the form of each value:
+The values of an :class:`Identity` are normalised by :mod:`agency_node.normalise`: ASCII, upper case (e-mail:
+lower case), single spaces, no punctuation in names. The linkage field names and the form of each value:
 
 ==================  ==============================================================================
 ``given_names``     ``SUSAN MARY``
@@ -88,7 +88,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class CaseRecord:
-    """Something an agency wrote about a subject. ``markers`` are words such as ``refuge`` or ``restricted``."""
+    """Something an agency wrote about a subject. Markers are words such as ``refuge`` or ``restricted``."""
 
     record_id: RecordId
     subject_id: SubjectId
