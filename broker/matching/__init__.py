@@ -1,0 +1,1 @@
+"""The matching engine: candidate pairs, link groups, and the index that finds them."""

@@ -1,0 +1,36 @@
+"""From a Dice threshold to whole numbers.
+
+The Dice score of encodings with popcounts a, b and overlap c is ``2 c / (a + b)``, and 0 where both are
+empty. The scan compares integers only; this table makes its comparisons agree with the floating-point one
+in every last bit.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+
+def dice_scores(
+    overlap: npt.NDArray[np.int32], popcount_sum: npt.NDArray[np.int32]
+) -> npt.NDArray[np.float64]:
+    """``2 overlap / popcount_sum`` in double precision, 0 where both sides are empty."""
+    scores = overlap.astype(np.float64) * 2.0
+    np.divide(scores, popcount_sum, out=scores, where=popcount_sum > 0)
+    return scores
+
+
+def needed_overlaps(bits: int, threshold: float) -> npt.NDArray[np.int32]:
+    """The least overlap whose score reaches ``threshold``, by the sum of both popcounts.
+
+    :return: ``2 * bits + 1`` values; more than the sum itself where no overlap reaches the threshold.
+    :raises ValueError: the threshold is not a number.
+    """
+    if np.isnan(threshold):
+        raise ValueError("the threshold is not a number")
+    sums = np.arange(2 * bits + 1, dtype=np.int32)
+    impossible = sums + 1
+    # Start below the mathematical bound, then let the score's own rounding decide.
+    near = np.floor(sums * min(max(threshold, -1.0), 3.0) / 2) - 1
+    least: npt.NDArray[np.int32] = np.clip(near, 0, impossible).astype(np.int32)
+    for _ in range(4):
+        least += (dice_scores(least, sums) < threshold) & (least < impossible)
+    return least

@@ -1,0 +1,150 @@
+"""The compiled scan: a tile of queries against a span of blocks.
+
+Blocks are the outer loop and queries the inner one, so that a block stays in the first- or second-level
+cache while every query of the tile visits it. A visit counts misses (:mod:`broker.matching.vertical`) and
+ends as soon as every record of the block has missed too many bits. For the few records left, the counters
+*are* the exact answer: all rows of the query's bits were added, so overlap = bits of the query - misses,
+and the score follows with no second look.
+
+Everything here needs numba; :mod:`broker.matching.scan` chooses between this and the NumPy path.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from broker.matching.vertical import (
+    LANE_WORDS,
+    LANES,
+    LONG_PLANES,
+    ROWS_PER_STEP,
+    SHORT_PLANES,
+    count_block_long,
+    count_block_short,
+    trailing_zeros,
+)
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def _compiled(function: _F) -> _F:
+    """``numba.njit`` without the GIL, cached on disk where any place for the cache is writable."""
+    try:
+        return cast(_F, numba.njit(nogil=True, cache=True)(function))
+    except RuntimeError:  # neither the package's folder nor the user's cache folder can be written
+        return cast(_F, numba.njit(nogil=True)(function))
+
+
+@_compiled
+def list_rows(
+    packed: npt.NDArray[np.uint8],
+    order: npt.NDArray[np.uint16],
+    rows: npt.NDArray[np.uint16],
+    steps: npt.NDArray[np.int64],
+) -> None:
+    """Write for each query of ``packed`` the row offsets of its set bits, rarest bit first.
+
+    ``rows`` is (queries, l rounded up to 16) and ``steps`` (queries,) counts sixteens of rows. The last
+    sixteen are filled up with the row of no misses, which follows the rows of the bits in each block.
+    """
+    bits = order.shape[0]
+    for q in range(packed.shape[0]):
+        n = 0
+        for rank in range(bits):
+            bit = order[rank]
+            if (packed[q, bit >> 3] >> (7 - (bit & 7))) & 1:
+                rows[q, n] = rank * LANE_WORDS
+                n += 1
+        while n % ROWS_PER_STEP or n == 0:
+            rows[q, n] = bits * LANE_WORDS
+            n += 1
+        steps[q] = n // ROWS_PER_STEP
+
+
+@_compiled
+def scan_tile(
+    blocks: npt.NDArray[np.uint64],
+    gone: npt.NDArray[np.uint64],
+    lane_popcount: npt.NDArray[np.int32],
+    lane_row: npt.NDArray[np.int64],
+    lowest: npt.NDArray[np.int32],
+    highest: npt.NDArray[np.int32],
+    rows: npt.NDArray[np.uint16],
+    steps: npt.NDArray[np.int64],
+    popcount: npt.NDArray[np.int32],
+    needed: npt.NDArray[np.int32],
+    position: npt.NDArray[np.int64],
+    end_block: int,
+    found_query: npt.NDArray[np.int32],
+    found_row: npt.NDArray[np.int64],
+    found_overlap: npt.NDArray[np.int32],
+    found_sum: npt.NDArray[np.int32],
+) -> int:
+    """Scan from ``position`` (block, query) to ``end_block``; return the number of pairs written to
+    ``found_*``.
+
+    Returns early, with ``position`` at the next visit, when fewer than 256 places are left in ``found_*``.
+
+    :param needed: least overlap that reaches the threshold, by the sum of both popcounts (2 l + 1 entries).
+    """
+    n = 0
+    capacity = found_query.shape[0]
+    queries = popcount.shape[0]
+    counters = np.empty((LONG_PLANES + 2, LANE_WORDS), np.uint64)
+    out = counters.ctypes.data
+    blocks_address = blocks.ctypes.data
+    block_bytes = blocks.shape[1] * LANE_WORDS * 8
+    rows_address = rows.ctypes.data
+    rows_bytes = rows.shape[1] * 2
+    gone_address = gone.ctypes.data
+    first_query = position[1]
+    for block in range(position[0], end_block):
+        low = lowest[block]
+        high = highest[block]
+        address = blocks_address + block * block_bytes
+        ignore = gone_address + block * LANE_WORDS * 8
+        for q in range(first_query, queries):
+            a = popcount[q]
+            least = needed[a + low]
+            allowed = a - least
+            # Even full overlap with the block's sparsest, or densest, records would not do.
+            if allowed < 0 or needed[a + high] > high:
+                continue
+            if capacity - n < LANES:
+                position[0] = block
+                position[1] = q
+                return n
+            if allowed < (1 << SHORT_PLANES):
+                planes = SHORT_PLANES
+                start = (1 << SHORT_PLANES) - 1 - allowed
+                left = count_block_short(address, rows_address + q * rows_bytes, steps[q], start, ignore, out)
+            else:
+                planes = LONG_PLANES
+                start = (1 << LONG_PLANES) - 1 - allowed
+                left = count_block_long(address, rows_address + q * rows_bytes, steps[q], start, ignore, out)
+            if not left:
+                continue
+            for word in range(LANE_WORDS):
+                alive = ~counters[planes, word]
+                while alive:
+                    bit = trailing_zeros(alive)
+                    alive &= alive - np.uint64(1)
+                    misses = -start
+                    for i in range(planes):
+                        misses += np.int64((counters[i, word] >> np.uint64(bit)) & np.uint64(1)) << i
+                    lane = block * LANES + word * 64 + bit
+                    overlap = a - misses
+                    both = a + lane_popcount[lane]
+                    if overlap >= needed[both]:
+                        found_query[n] = q
+                        found_row[n] = lane_row[lane]
+                        found_overlap[n] = overlap
+                        found_sum[n] = both
+                        n += 1
+        first_query = 0
+    position[0] = end_block
+    position[1] = 0
+    return n
