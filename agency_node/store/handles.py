@@ -1,0 +1,134 @@
+"""Opaque handles: which of this agency's subjects each one stands for. Nobody else ever knows."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from agency_node.model import HandleEntry
+from agency_node.store.schema import HANDLES
+from agency_node.subjects import SubjectId
+from policies.ids import LinkageId
+
+_CHUNK = 500
+
+
+class HandleRepository:
+    """Handles by linkage; they stay the same over epochs, so that tokens stay stable."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def of_subjects(
+        self, linkage_id: LinkageId, subject_ids: Sequence[SubjectId]
+    ) -> dict[SubjectId, HandleEntry]:
+        """The entries of those subjects that have one."""
+        found: dict[SubjectId, HandleEntry] = {}
+        for start in range(0, len(subject_ids), _CHUNK):
+            rows = await self._session.execute(
+                sa.select(HANDLES).where(
+                    HANDLES.c.linkage_id == linkage_id,
+                    HANDLES.c.subject_id.in_(list(subject_ids[start : start + _CHUNK])),
+                )
+            )
+            for row in rows:
+                subject_id = SubjectId(row.subject_id)
+                found[subject_id] = HandleEntry(subject_id, row.handle, row.digest, row.epoch)
+        return found
+
+    async def add(
+        self, linkage_id: LinkageId, handles: Mapping[SubjectId, bytes], *, decoys: bool = False
+    ) -> None:
+        """Gives subjects their handles."""
+        if handles:
+            await self._session.execute(
+                sa.insert(HANDLES),
+                [
+                    {
+                        "linkage_id": str(linkage_id),
+                        "subject_id": str(subject_id),
+                        "handle": handle,
+                        "digest": None,
+                        "epoch": 0,
+                        "decoy": decoys,
+                    }
+                    for subject_id, handle in handles.items()
+                ],
+            )
+
+    async def mark_uploaded(self, linkage_id: LinkageId, epoch: int, digests: Mapping[bytes, bytes]) -> None:
+        """Notes, by handle, the digest of what the broker now holds."""
+        if digests:
+            statement = (
+                sa.update(HANDLES)
+                .where(
+                    HANDLES.c.linkage_id == sa.bindparam("of_linkage"),
+                    HANDLES.c.handle == sa.bindparam("of_handle"),
+                )
+                .values(digest=sa.bindparam("new_digest"), epoch=sa.bindparam("new_epoch"))
+            )
+            connection = await self._session.connection()
+            await connection.execute(
+                statement,
+                [
+                    {
+                        "of_linkage": str(linkage_id),
+                        "of_handle": handle,
+                        "new_digest": digest,
+                        "new_epoch": epoch,
+                    }
+                    for handle, digest in digests.items()
+                ],
+            )
+
+    async def subject_of(self, linkage_id: LinkageId, handle: bytes) -> SubjectId | None:
+        """The subject for which a handle stands; None for an unknown handle or a decoy."""
+        value = await self._session.scalar(
+            sa.select(HANDLES.c.subject_id).where(
+                HANDLES.c.linkage_id == linkage_id, HANDLES.c.handle == handle, HANDLES.c.decoy.is_(False)
+            )
+        )
+        return None if value is None else SubjectId(value)
+
+    async def is_decoy(self, linkage_id: LinkageId, handle: bytes) -> bool:
+        """Whether a handle is a decoy's: a question about it betrays probing."""
+        value = await self._session.scalar(
+            sa.select(HANDLES.c.decoy).where(HANDLES.c.linkage_id == linkage_id, HANDLES.c.handle == handle)
+        )
+        return bool(value)
+
+    async def count(self, linkage_id: LinkageId) -> int:
+        """How many subjects have been uploaded, decoys left out."""
+        value = await self._session.scalar(
+            sa.select(sa.func.count())
+            .select_from(HANDLES)
+            .where(
+                HANDLES.c.linkage_id == linkage_id,
+                HANDLES.c.digest.is_not(None),
+                HANDLES.c.decoy.is_(False),
+            )
+        )
+        return int(value or 0)
+
+    async def uploaded(self, linkage_id: LinkageId, epoch: int) -> AsyncIterator[HandleEntry]:
+        """Every entry, decoys too, that the broker holds rows of in this epoch."""
+        rows = await self._session.stream(
+            sa.select(HANDLES).where(
+                HANDLES.c.linkage_id == linkage_id, HANDLES.c.epoch == epoch, HANDLES.c.digest.is_not(None)
+            )
+        )
+        async for row in rows:
+            yield HandleEntry(SubjectId(row.subject_id), row.handle, row.digest, row.epoch)
+
+    async def forget(self, linkage_id: LinkageId, handles: Iterable[bytes]) -> None:
+        """Deletes withdrawn subjects' entries."""
+        wanted = list(handles)
+        for start in range(0, len(wanted), _CHUNK):
+            await self._session.execute(
+                sa.delete(HANDLES).where(
+                    HANDLES.c.linkage_id == linkage_id,
+                    HANDLES.c.handle.in_(wanted[start : start + _CHUNK]),
+                )
+            )

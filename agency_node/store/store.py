@@ -1,0 +1,62 @@
+"""The node's store: one unit of work at a time over all repositories.
+
+Everything that must hold together (an audit entry and the release it is about, a message's effect and the
+note that it had it) happens in one transaction; what leaves the node is read from what was committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+
+from agency_node.store.documents import DocumentRepository
+from agency_node.store.engine import open_engine
+from agency_node.store.epochs import EpochRepository
+from agency_node.store.handles import HandleRepository
+from agency_node.store.links import LinkRepository
+from agency_node.store.mail import InboxRepository, OutboxRepository
+from agency_node.store.trust import TrustRepository
+from agency_node.store.uploads import UploadRepository
+
+
+class NodeTransaction:
+    """The repositories of one unit of work."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self.trust = TrustRepository(session)
+        self.documents = DocumentRepository(session)
+        self.epochs = EpochRepository(session)
+        self.handles = HandleRepository(session)
+        self.uploads = UploadRepository(session)
+        self.links = LinkRepository(session)
+        self.outbox = OutboxRepository(session)
+        self.inbox = InboxRepository(session)
+
+
+class NodeStore:
+    """A node's database."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.engine = engine
+        self._sessions = async_sessionmaker(engine, expire_on_commit=False)
+
+    @classmethod
+    def open(cls, url: str) -> NodeStore:
+        """The store at a database URL; its tables must have been migrated.
+
+        Raises:
+            StoreError: the URL cannot be used.
+        """
+        return cls(open_engine(url))
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[NodeTransaction]:
+        """One unit of work: durable when the context ends, undone when an exception leaves it."""
+        async with self._sessions.begin() as session:
+            yield NodeTransaction(session)
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self.engine.dispose()
