@@ -138,6 +138,39 @@ class PartyRows:
                     f"agency {self.agency!r}: {what} should have shape {shape}, got {found}"
                 )
 
+    @staticmethod
+    def empty(agency: str, spec: MatchSpec) -> "PartyRows":
+        """No rows, in the shape that ``spec`` asks for."""
+        widths = {projection.name: projection.length_bits // 8 for projection in spec.projections}
+        return PartyRows(
+            agency=agency,
+            handles=np.empty((0, HANDLE_BYTES), np.uint8),
+            row_numbers=np.empty(0, np.int64),
+            clks={name: np.empty((0, width), np.uint8) for name, width in widths.items()},
+            present={name: np.empty(0, np.bool_) for name in widths},
+            exact={name: np.empty((0, TOKEN_BYTES), np.uint8) for name in spec.exact_tokens},
+            exact_present={name: np.empty(0, np.bool_) for name in spec.exact_tokens},
+        )
+
+    def followed_by(self, other: "PartyRows") -> "PartyRows":
+        """These rows, then those of ``other``, which is of the same agency and has the same columns."""
+        if not len(self) or not len(other):
+            return self if len(self) else other
+        return PartyRows(
+            agency=self.agency,
+            handles=np.concatenate([self.handles, other.handles]),
+            row_numbers=np.concatenate([self.row_numbers, other.row_numbers]),
+            clks={name: np.concatenate([column, other.clks[name]]) for name, column in self.clks.items()},
+            present={
+                name: np.concatenate([column, other.present[name]]) for name, column in self.present.items()
+            },
+            exact={name: np.concatenate([column, other.exact[name]]) for name, column in self.exact.items()},
+            exact_present={
+                name: np.concatenate([column, other.exact_present[name]])
+                for name, column in self.exact_present.items()
+            },
+        )
+
     def take(self, rows: Ints | Flags) -> "PartyRows":
         """The chosen rows (indices or a mask), as a copy."""
         return PartyRows(

@@ -70,12 +70,13 @@ def solve(subjects: SubjectTable, pairs: Candidates, *, one_to_one: bool) -> tup
     return nodes[flat[1::2]], np.repeat(np.arange(len(groups), dtype=np.int64), sizes)
 
 
-def components(pairs: Candidates, subject_count: int) -> Ints:
-    """For each subject number the number of its connected component in the graph of ``pairs``."""
-    edges = coo_array(
-        (np.ones(len(pairs), np.bool_), (pairs.a, pairs.b)), shape=(subject_count, subject_count)
-    )
-    return cast(Ints, connected_components(edges, directed=False)[1].astype(np.int64))
+def components(a: Ints, b: Ints, count: int) -> Ints:
+    """For each of ``count`` nodes, the lowest node of its connected component in the graph of the pairs."""
+    edges = coo_array((np.ones(len(a), np.bool_), (a, b)), shape=(count, count))
+    labels: Ints = connected_components(edges, directed=False)[1]
+    # Labels come in order of their first node.
+    lowest = np.unique(labels, return_index=True)[1]
+    return lowest[labels].astype(np.int64)
 
 
 def _ranked(subjects: SubjectTable, pairs: Candidates) -> tuple[Ints, tuple[Ints, Ints]]:

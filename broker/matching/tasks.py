@@ -1,24 +1,18 @@
 """The unit of a long run: one block of rows compared with another, in bounded memory.
 
-A full run is cut into tasks of equal shape, each independent of the others, so that threads or a cluster can take
+A full run is cut into tasks of equal shape, each independent of the others, so that threads or a cluster
+can take
 them in any order, a restart can skip those whose results it kept, and somebody can stop in between.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from broker.matching.errors import PairLimitError, RunCancelledError
+from broker.matching.index import BitslicedIndex
 from broker.matching.model import Bytes2d, Ints, Scores
-
-FIRST_QUERIES = 64
-QUERY_GROWTH = 8
-PAIRS_PER_STEP = 4_000_000
-"""Pairs that one step of a search should return at most, about; a step's size follows the rate seen so far."""
 
 
 class CancelFlag(Protocol):
@@ -26,10 +20,6 @@ class CancelFlag(Protocol):
 
     def is_set(self) -> bool:
         """Whether the run should stop."""
-
-
-Search = Callable[[Bytes2d, float], tuple[Ints, Ints, Scores]]
-"""Of queries and a threshold: positions of queries, numbers of encodings that reach it, Dice coefficients."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +62,8 @@ class BlockTask:
 
 @dataclass(frozen=True, slots=True)
 class BlockPairs:
-    """Positions within the left and the right block, and Dice coefficients, of the pairs that a task found."""
+    """Positions within the left and the right block, and Dice coefficients, of the pairs that a task
+    found."""
 
     left: Ints = field(repr=False)
     right: Ints = field(repr=False)
@@ -94,7 +85,8 @@ def plan(
 
     :param row_counts: by projection and party, the rows that have an encoding.
     :param within: also compare each party with itself.
-    :return: tasks with the same right block next to each other, so that an engine can reuse what it built for it.
+    :return: tasks with the same right block next to each other, so that an engine can reuse what it built
+        for it.
     """
     tasks: list[BlockTask] = []
     for projection, counts in enumerate(row_counts):
@@ -109,69 +101,29 @@ def plan(
     return tasks
 
 
-def search_bounded(
-    search: Search,
-    queries: Bytes2d,
-    threshold: float,
-    *,
-    limit: int,
-    source: str,
-    cancel: CancelFlag | None = None,
-    keep: Callable[[Ints, Ints], NDArray[np.bool_]] | None = None,
+def compare(
+    task: BlockTask, left: Bytes2d, right: BitslicedIndex, *, limit: int, cancel: CancelFlag | None = None
 ) -> BlockPairs:
-    """All pairs of ``queries`` and indexed encodings at or above ``threshold``.
+    """Do one task on one thread.
 
-    Queries go in steps that start small and grow while few pairs come back, so that a careless threshold meets the
-    limit before it meets the end of memory.
-
-    :param keep: which of the found (query, encoding) pairs count.
     :raises PairLimitError: more than ``limit`` pairs.
     :raises RunCancelledError: ``cancel`` was set.
     """
-    parts: list[BlockPairs] = []
-    start, step, found, total = 0, FIRST_QUERIES, 0, len(queries)
-    while start < total:
+
+    def stop_if_cancelled(_done: int, _total: int) -> None:
         if cancel is not None and cancel.is_set():
             raise RunCancelledError("the matching run was cancelled")
-        stop = min(total, start + step)
-        left, right, dice = search(queries[start:stop], threshold)
-        affordable = PAIRS_PER_STEP * (stop - start) // max(1, len(dice))
-        left = left + start
-        if keep is not None:
-            kept = keep(left, right)
-            left, right, dice = left[kept], right[kept], dice[kept]
-        parts.append(BlockPairs(left, right, dice))
-        found += len(dice)
-        if found > limit:
-            raise PairLimitError(found, found * total // stop, limit, source)
-        start, step = stop, max(1, min(step * QUERY_GROWTH, affordable))
-    return joined(parts)
 
-
-def compare(
-    task: BlockTask, left: Bytes2d, right: Search, *, limit: int, cancel: CancelFlag | None = None
-) -> BlockPairs:
-    """Do one task. Raises as :func:`search_bounded`."""
-    return search_bounded(
-        right,
-        left,
-        task.threshold,
-        limit=limit,
-        source=task.source,
-        cancel=cancel,
-        keep=np.less if task.mirrored else None,
-    )
-
-
-def joined(parts: Sequence[BlockPairs]) -> BlockPairs:
-    """All pairs of ``parts`` in order."""
-    if not parts:
-        return BlockPairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float64))
-    return BlockPairs(
-        np.concatenate([part.left for part in parts]),
-        np.concatenate([part.right for part in parts]),
-        np.concatenate([part.dice for part in parts]),
-    )
+    # A block against itself finds each pair twice, and each record itself.
+    allowed = 2 * limit + len(left) if task.mirrored else limit
+    try:
+        found = right.query(left, task.threshold, max_pairs=allowed, threads=1, progress=stop_if_cancelled)
+    except PairLimitError as error:
+        raise PairLimitError(error.found, error.estimated, limit, task.source) from error
+    if task.mirrored:
+        once = found.query_row < found.record_row
+        return BlockPairs(found.query_row[once], found.record_row[once], found.score[once])
+    return BlockPairs(found.query_row, found.record_row, found.score)
 
 
 def _cut(party: int, projection: int, count: int, block_rows: int) -> list[BlockRef]:
