@@ -22,7 +22,7 @@ SECURITY = Prose("Signed by the provider's node and sealed to the recipient's; n
 
 @dataclass(frozen=True, slots=True, repr=False)
 class AnnexB:
-    """The form's lines, in its order. The date of the request, the decision and its reasons stand beside it."""
+    """The form's lines, in its order. Dates, decision and reasons stand beside it."""
 
     requester_organisation: AgencyId
     requester: PersonId
