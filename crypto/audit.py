@@ -2,9 +2,8 @@
 
 A leaf is canonical JSON and holds hashes and salted commitments only, no personal data::
 
-    {"action": name, "actor": hex32, "details": hex32, "origin": text, "policy": hex32 | null, "ref": hex32
-    | null,
-     "seq": n, "subject": hex32 | null, "time": "2025-01-31T12:00:00Z", "v": 1}
+    {"action": name, "actor": hex32, "details": hex32, "origin": text, "policy": hex32 | null,
+     "ref": hex32 | null, "seq": n, "subject": hex32 | null, "time": "2025-01-31T12:00:00Z", "v": 1}
 
     actor   = HMAC-SHA-256(salt, frame("tallystick/audit/actor/v1", actor))
     subject = HMAC-SHA-256(salt, frame("tallystick/audit/subject/v1", subject))
