@@ -42,6 +42,8 @@ class HeldEncodings:
 
         :raises PairLimitError: more than ``limit``.
         """
+        if not len(self._index):
+            return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float64)
         found = self._index.query(queries, threshold, max_pairs=limit)
         return found.query_row, self._owners[found.record_row], found.score
 
