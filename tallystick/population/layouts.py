@@ -18,6 +18,9 @@ from tallystick.population.model import (
     AgencyId,
 )
 
+MARKER_KEYS: Final = ("refuge", "safe_address", "restricted")
+"""Handling markers, a column each: ``yes`` or empty."""
+
 SUBJECT_KEYS: Final = (
     "subject_id",
     "given",
@@ -35,14 +38,14 @@ SUBJECT_KEYS: Final = (
     "uprn",
     "place_id",
     "consent",
-    "markers",
+    *MARKER_KEYS,
 )
 """What a row of the subjects' file holds, in this order; a layout gives each its heading."""
 
 NAME_KEYS: Final = ("subject_id", "given", "family", "kind")
 ADDRESS_KEYS: Final = ("subject_id", "house", "street", "town", "postcode", "uprn", "place_id")
 PLACE_KEYS: Final = ("place_id", "house", "street", "town", "postcode", "uprn")
-RECORD_KEYS: Final = ("record_id", "subject_id", "place_id", "occurred", "consent", "markers")
+RECORD_KEYS: Final = ("record_id", "subject_id", "place_id", "occurred", "consent", *MARKER_KEYS)
 """The columns of every record file; those of its record type follow."""
 
 

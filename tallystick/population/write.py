@@ -1,8 +1,8 @@
 """Writes an agency's export as a folder of CSV files, and the truth as a file of its own elsewhere.
 
 Rows are written as they are made, so that memory holds the population but never an agency's export. The
-same population gives the same bytes. CSV is UTF-8 with ``\\n`` line ends and a heading line; several
-markers in a cell are joined by ``;``.
+same population gives the same bytes. CSV is UTF-8 with ``\\n`` line ends and a heading line. The mapping
+file that a node reads it by lies beside it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Final, Protocol
 from tallystick.population.layouts import (
     ADDRESS_KEYS,
     LAYOUTS,
+    MARKER_KEYS,
     NAME_KEYS,
     PLACE_KEYS,
     PLACE_RECORDS_FILE,
@@ -25,6 +26,7 @@ from tallystick.population.layouts import (
     SUBJECT_KEYS,
     Layout,
 )
+from tallystick.population.mappings import MAPPING_FILE, mapping_toml
 from tallystick.population.model import (
     AGENCIES,
     NORTHMOOR_POLICE,
@@ -49,7 +51,7 @@ class _Rows(Protocol):
 
 
 def write_agency(population: Population, agency: AgencyId, folder: Path) -> None:
-    """Writes the agency's export into ``folder``, which is made if need be and must not hold the truth.
+    """Writes the agency's export and its ``mapping.toml`` into ``folder``, which is made if need be.
 
     Raises PopulationError if the folder holds a truth file, and OSError as the file system does.
     """
@@ -58,6 +60,7 @@ def write_agency(population: Population, agency: AgencyId, folder: Path) -> None
         raise PopulationError(
             f"{folder} holds {TRUTH_FILE}: an agency must not see it. Choose another folder."
         )
+    (folder / MAPPING_FILE).write_text(mapping_toml(agency), encoding="utf-8", newline="\n")
     with ExitStack() as stack:
         export = _Export(agency, folder, stack)
         for subject in held_subjects(population, agency):
@@ -81,6 +84,10 @@ def write_truth(population: Population, folder: Path) -> Path:
         for agency in AGENCIES:
             rows.writerows((person, agency, subject) for person, subject in subject_ids(population, agency))
     return path
+
+
+def _marked(markers: tuple[str, ...]) -> list[str]:
+    return ["yes" if marker in markers else "" for marker in MARKER_KEYS]
 
 
 class _Export:
@@ -126,7 +133,7 @@ class _Export:
                 subject.email,
                 *(self._address(subject.address) if subject.address else _NO_ADDRESS),
                 subject.consent,
-                ";".join(subject.markers),
+                *_marked(subject.markers),
             )
         )
         for name in subject.other_names:
@@ -181,6 +188,6 @@ class _Export:
             self._place_id(record.place) if record.place else "",
             self._date(record.occurred),
             record.consent,
-            ";".join(record.markers),
+            *_marked(record.markers),
             *(record.fields[name] for name in RECORD_FIELDS[record.record_type]),
         ]

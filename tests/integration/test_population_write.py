@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from agency_node.mapping import CsvSettings, load_mapping
 from tallystick.population import (
     AGENCIES,
     ALAN,
@@ -25,6 +26,7 @@ from tallystick.population import (
     write_truth,
 )
 from tallystick.population.layouts import LAYOUTS, PLACE_RECORDS_FILE, RECORD_FILES
+from tallystick.population.mappings import MAPPING_FILE
 from tallystick.population.records import RECORD_TYPES
 from tallystick.population.story import story_addresses
 
@@ -151,8 +153,22 @@ def test_only_the_charity_ever_holds_the_refuge_and_marks_it(exports: Path) -> N
         assert (refuge.uprn in text) == (agency == HAVEN_CHARITY)
     stay = next(row for row in all_records(exports, HAVEN_CHARITY).values() if refuge.postcode in str(row))
     assert stay["record_id"] == "TEN-9000001"
-    assert stay["markers"] == "refuge;safe_address"
+    assert (stay["refuge"], stay["safe_address"], stay["restricted"]) == ("yes", "yes", "")
     assert stay["consent_to_share"] == "refused"
+
+
+@pytest.mark.parametrize("agency", AGENCIES)
+def test_the_mapping_file_names_only_columns_that_exist(exports: Path, agency: AgencyId) -> None:
+    mapping = load_mapping(exports / agency / MAPPING_FILE)
+    assert isinstance(mapping.source, CsvSettings)
+    assert {rule.subject_type for rule in mapping.subjects} == {"person", "place"}
+    assert {rule.record_type for rule in mapping.records} == set(RECORD_TYPES[agency])
+    read = [(rule.main.table, rule.main.columns) for rule in mapping.subjects]
+    read += [(more.table.table, more.table.columns) for rule in mapping.subjects for more in rule.further]
+    read += [(rule.table, rule.columns) for rule in mapping.records]
+    for table, columns in read:
+        with (mapping.source.folder / table).open(encoding="utf-8", newline="") as file:
+            assert set(columns) <= set(next(csv.reader(file)))
 
 
 def test_alan_was_never_charged() -> None:
@@ -171,7 +187,7 @@ def test_the_truth_is_kept_apart(population: Population, exports: Path, tmp_path
         assert {row["subject_id"] for row in of_agency} == subjects(exports, agency).keys()
         susan = [row["subject_id"] for row in of_agency if row["person_id"] == str(SUSAN)]
         assert susan == [STORY.subjects[SUSAN][agency]]
-        for file in (exports / agency).iterdir():
+        for file in (exports / agency).glob("*.csv"):
             assert "person_id" not in file.read_text(encoding="utf-8").splitlines()[0].split(",")
     with pytest.raises(PopulationError, match="kept apart"):
         write_truth(population, exports / VALE_NHS)
