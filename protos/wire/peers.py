@@ -13,10 +13,15 @@ from protos.wire.errors import ErrorCode, RefusedError
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """An authenticated caller. `agency` is None for a local process."""
+    """An authenticated caller. `agency` is None for a local process.
+
+    `narrowed` says why an agency's certificate opens no more than what any member may call: it is the refusal
+    of every other call.
+    """
 
     callers: frozenset[Caller]
     agency: str | None
+    narrowed: RefusedError | None = None
 
 
 LOCAL_PEER = Peer(frozenset({Caller.LOCAL}), None)

@@ -120,7 +120,9 @@ class Gatekeeper(_Interceptor):
     def _admit(self, method: str, context: Context) -> None:
         peer = self._authenticate(context)
         if not may_call(method, peer.callers):
-            raise RefusedError(ErrorCode.NOT_ALLOWED, f"this caller may not call {method.rsplit('/', 1)[-1]}")
+            raise peer.narrowed or RefusedError(
+                ErrorCode.NOT_ALLOWED, f"this caller may not call {method.rsplit('/', 1)[-1]}"
+            )
         set_current_peer(peer)
 
     def _refusal(self, method: str, error: Exception) -> RefusedError:

@@ -1,0 +1,1 @@
+"""What the broker keeps, behind ports named by role, with one adapter for each technology."""
