@@ -1,0 +1,37 @@
+"""Logs carry codes and counts; what could be personal data is replaced, whoever logs it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import structlog
+
+from protos.wire.safelog import FORBIDDEN_KEYS, configure_logging
+
+
+@pytest.fixture(autouse=True)
+def _fresh_structlog() -> object:
+    yield
+    structlog.reset_defaults()
+
+
+def test_forbidden_keys_are_redacted_and_the_rest_stays(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging()
+    values = dict.fromkeys(FORBIDDEN_KEYS, "SUSAN-1979-LS1")
+    structlog.get_logger().info("uploaded", rows=7, linkage="people", **values)
+    line = json.loads(capsys.readouterr().err)
+    assert (line["rows"], line["linkage"], line["event"]) == (7, "people", "uploaded")
+    assert "SUSAN" not in json.dumps(line)
+
+
+def test_exceptions_are_logged_without_their_message(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging()
+    try:
+        raise ValueError("SUSAN lives at 1 High Street")
+    except ValueError:
+        structlog.get_logger().exception("failed")
+    line = json.loads(capsys.readouterr().err)
+    assert line["error"] == "ValueError"
+    assert any("test_wire_safelog.py" in place for place in line["places"])
+    assert "SUSAN" not in json.dumps(line)
