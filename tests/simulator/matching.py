@@ -28,7 +28,7 @@ def noisy(rng: np.random.Generator, clks: Packed, flips: float) -> Packed:
     """The same encodings with a fraction of ``flips`` of the bits drawn anew."""
     bits = np.unpackbits(clks, axis=1)
     drawn = rng.random(bits.shape) < flips
-    fresh = rng.random(bits.shape) < bits.mean()
+    fresh = rng.random(bits.shape) < (bits.mean() if bits.size else 0.0)
     return np.packbits(np.where(drawn, fresh, bits).astype(np.uint8), axis=1)
 
 
