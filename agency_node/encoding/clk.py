@@ -6,9 +6,12 @@ errors: when anything is wrong with a block of rows, clkhash itself is run over 
 itself.
 """
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from copy import deepcopy
+from functools import lru_cache
 from itertools import islice
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -36,7 +39,7 @@ class ClkEncoder:
     """
 
     def __init__(self, schema: JsonSchema, secret: bytes | str) -> None:
-        self._schema = clkhash_schema.from_json_dict(deepcopy(schema))
+        self._schema = _parsed(schema)
         parsed = self._schema
         self._keys: tuple[tuple[bytes, ...], ...] = generate_key_lists(
             secret,
@@ -131,9 +134,8 @@ class ClkEncoder:
             for start in range(0, len(block), step):
                 part = block[start : start + step]
                 filters = np.zeros((len(part), words), dtype=np.uint64)
-                columns = list(zip(*part, strict=True))
                 for index, feature in self._features:
-                    feature.add_into(columns[index], filters)
+                    feature.add_into(list(map(itemgetter(index), part)), filters)
                 parts.append(self._folded(filters.view(np.uint8)))
         except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError):
             return None
@@ -157,6 +159,20 @@ class ClkEncoder:
         filters, _ = hash_chunk(block, self._keys, self._schema, True, first_row)
         joined = b"".join(clk.tobytes() for clk in filters)
         return np.frombuffer(joined, dtype=np.uint8).reshape(len(filters), self.row_bytes)
+
+
+def _parsed(schema: JsonSchema) -> clkhash_schema.Schema:
+    """clkhash's reading of the schema, the last few kept: checking one takes as long as 10,000 rows."""
+    try:
+        text = json.dumps(schema)
+    except (TypeError, ValueError):
+        return clkhash_schema.from_json_dict(deepcopy(schema))
+    return _parsed_text(text)
+
+
+@lru_cache(maxsize=16)
+def _parsed_text(text: str) -> clkhash_schema.Schema:
+    return clkhash_schema.from_json_dict(json.loads(text))
 
 
 def encode_clks(rows: Sequence[Sequence[str]], schema: JsonSchema, secret: bytes | str) -> NDArray[np.uint8]:

@@ -7,7 +7,7 @@ them.
 
 import re
 from collections.abc import Collection, Sequence
-from datetime import date
+from itertools import compress
 
 import numpy as np
 from clkhash.comparators import ExactComparison, NgramComparison, NumericComparison
@@ -26,7 +26,9 @@ from agency_node.encoding.hashing import TokenHasher
 from agency_node.encoding.kernels import CODE_BITS, or_rows, set_bits, set_token_bits
 from agency_node.encoding.ngrams import NgramTable, fits_key
 
-_CACHE_BYTES = 32 << 20
+_CACHE_BYTES = 8 << 20
+_WORTH_KEEPING = 1 << 15
+_ROWS_REMEMBERED = 1 << 18
 _BULK_MAX_K = 2048
 _MAX_CACHED_POSITIONS = 1 << 22
 _REFUSALS = {
@@ -38,18 +40,10 @@ _REFUSALS = {
 _ISO_DATE = re.compile(r"[1-9][0-9]{3}-[0-9]{2}-[0-9]{2}", re.ASCII)
 
 
-class _Interner(dict[str, int]):
-    """Gives each new string the next number."""
-
-    def __missing__(self, value: str) -> int:
-        number = self[value] = len(self)
-        return number
-
-
 class FeatureEncoder:
     """Bloom filters of one feature's values, before folding.
 
-    Not thread-safe. Holds at most about 32 MiB of filters (or one batch of them, if that is more), then
+    Not thread-safe. Holds at most about 8 MiB of filters (or one batch of them, if that is more), then
     forgets.
     """
 
@@ -60,6 +54,7 @@ class FeatureEncoder:
         self._limit = max(1, _CACHE_BYTES // self._row_bytes)
         self._comparator = properties.comparator
         self._strategy = properties.strategy
+        self._sentinel: str | None = properties.missing_value and properties.missing_value.sentinel
         self._hasher = TokenHasher(properties, keys, bits)
         self._per_token, self._per_feature = self._insertions()
         self._ngrams = self._ngram_table()
@@ -68,8 +63,13 @@ class FeatureEncoder:
 
     def clear(self) -> None:
         """Forget every cached value."""
-        self._slots = _Interner()
+        # A value's id is the number of the row in which it was first seen; its slot, the row of its filter.
+        self._ids: dict[str, int] = {}
+        self._slots = np.zeros(0, dtype=np.int32)
+        self._seen = 0
+        self._known = 0
         self._filters = np.zeros((0, self._row_bytes), dtype=np.uint8)
+        self._mostly_new = False
 
     def _insertions(self) -> tuple[int, int]:
         """(bits per token, bits per feature), one of them 0, read off clkhash's strategy."""
@@ -99,20 +99,27 @@ class FeatureEncoder:
     def add_into(self, column: Sequence[str], out: NDArray[np.uint64]) -> None:
         """OR the filters of ``column`` into ``out`` (rows, 64-bit words).
 
-        Raises what clkhash's specification, tokeniser or hash raises for an invalid value; the cache is
-        emptied.
+        Raises what clkhash's specification, tokeniser or hash raises for an invalid value.
         """
-        if len(self._slots) + len(column) > self._limit:
+        if self._mostly_new or self._known + len(column) > self._limit or self._seen > _ROWS_REMEMBERED:
             self.clear()
-        known = len(self._slots)
+        first = self._seen
+        numbers = range(first, first + len(column))
+        ids = np.fromiter(map(self._ids.setdefault, column, numbers), dtype=np.int64, count=len(column))
+        is_new = ids == np.arange(numbers.start, numbers.stop)
+        new = list(compress(column, is_new.tolist()))
+        known = self._known
         try:
-            slots = np.fromiter(map(self._slots.__getitem__, column), dtype=np.int32, count=len(column))
-            if len(self._slots) > known:
-                self._encode_new(list(self._slots)[known:] if known else list(self._slots), known)
+            if new:
+                self._encode_new(new, known)
         except Exception:
             self.clear()
             raise
-        or_rows(self._filters.view(np.uint64), slots, out)
+        self._slots = np.concatenate([self._slots, (known - 1 + np.cumsum(is_new)).astype(np.int32)])
+        self._seen, self._known = first + len(column), known + len(new)
+        # Values that hardly ever recur (addresses) are not worth a table that outgrows the processor's cache.
+        self._mostly_new = 2 * len(new) > len(column) and self._known > _WORTH_KEEPING
+        or_rows(self._filters.view(np.uint64), self._slots[ids], out)
 
     def problems(self, values: Collection[str]) -> dict[str, str]:
         """Which of these values cannot be encoded and why, in words that do not hold the value."""
@@ -179,20 +186,35 @@ class FeatureEncoder:
         """Validate and format distinct values as clkhash would, or raise its error."""
         spec = self._spec
         if type(spec) is StringSpec and _plainly_valid(spec, values):
-            return (
-                [spec.format_value(value) for value in values]
-                if spec.hashing_properties.missing_value
-                else values
-            )
+            return self._with_missing(values, values)
+        if type(spec) is DateSpec and spec.format == "%Y-%m-%d" and self._plain_dates(values):
+            return self._with_missing(values, [value.replace("-", "") for value in values])
         formatted = []
-        is_date = type(spec) is DateSpec and spec.format == "%Y-%m-%d"
         for value in values:
-            if is_date and _is_iso_date(value) and not spec.is_missing_value(value):
-                formatted.append(value.replace("-", ""))
-                continue
             spec.validate(value)
             formatted.append(spec.format_value(value))
         return formatted
+
+    def _plain_dates(self, values: list[str]) -> bool:
+        """Whether all values but the sentinel are real dates with all digits and a four-digit year."""
+        regular = values
+        if self._sentinel in values:
+            regular = [value for value in values if value != self._sentinel]
+        if not all(map(_ISO_DATE.fullmatch, regular)):
+            return False
+        try:
+            np.array(regular, dtype="datetime64[D]")
+        except ValueError:
+            return False
+        return True
+
+    def _with_missing(self, values: list[str], formatted: list[str]) -> list[str]:
+        """Put the replacement where the sentinel, which occurs once if at all, stands."""
+        if self._sentinel not in values:
+            return formatted
+        place = values.index(self._sentinel)
+        replacement = self._spec.hashing_properties.missing_value.replace_with
+        return [*formatted[:place], replacement, *formatted[place + 1 :]]
 
 
 def _plainly_valid(spec: StringSpec, values: list[str]) -> bool:
@@ -214,16 +236,4 @@ def _plainly_valid(spec: StringSpec, values: list[str]) -> bool:
         return joined.upper() == joined
     if spec.case == "lower":
         return joined.lower() == joined
-    return True
-
-
-def _is_iso_date(value: str) -> bool:
-    """Whether clkhash's ``%Y-%m-%d`` surely accepts the value, with all digits present and a four-digit
-    year."""
-    if _ISO_DATE.fullmatch(value) is None:
-        return False
-    try:
-        date.fromisoformat(value)
-    except ValueError:
-        return False
     return True

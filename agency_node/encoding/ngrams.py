@@ -72,7 +72,11 @@ class NgramTable:
                 token_ids,
                 written,
             )
-            self._hash_new(new_keys[: self.known - before], before)
+            try:
+                self._hash_new(new_keys[: self.known - before], before)
+            except ValueError:
+                self._clear()  # the ids just given have no positions
+                raise
             if done < len(values):
                 self._enlarge(self.known + longest)
         return token_ids, counts, self._positions

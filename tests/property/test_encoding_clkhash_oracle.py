@@ -19,6 +19,11 @@ Schema = dict[str, Any]
 Row = tuple[str, ...]
 
 WORDS = st.text(alphabet="abcABCéß 01'-Σσ語\U0001f600", max_size=12)
+CASED = {
+    "upper": st.text(alphabet="ABC 01'-Σ", min_size=1, max_size=7),
+    "lower": st.text(alphabet="abc 01'-é", min_size=1, max_size=7),
+    "mixed": st.text(alphabet="ABCabc -", min_size=1, max_size=7),
+}
 ANY_TEXT = st.text(max_size=6)
 
 
@@ -41,8 +46,8 @@ def ours(rows: list[Row], schema: Schema, secret: bytes) -> tuple[str, object]:
 
 
 @st.composite
-def comparisons(draw: DrawFn) -> dict[str, Any]:
-    kind = draw(st.sampled_from(["ngram", "ngram", "exact", "numeric"]))
+def comparisons(draw: DrawFn, numbers: bool) -> dict[str, Any]:
+    kind = draw(st.sampled_from(["ngram", "ngram", "exact", "numeric" if numbers else "ngram"]))
     if kind == "ngram":
         comparison: dict[str, Any] = {"type": "ngram", "n": draw(st.integers(1, 5))}
         if draw(st.booleans()):
@@ -62,13 +67,13 @@ def comparisons(draw: DrawFn) -> dict[str, Any]:
 def formats(draw: DrawFn) -> tuple[dict[str, Any], SearchStrategy[str]]:
     """A format and a strategy of values, most of them valid for it."""
     kind = draw(st.sampled_from(["text", "cased", "pattern", "integer", "date", "enum"]))
-    encoding = draw(st.sampled_from(["ascii", "utf-8", "utf-16", "utf-32"]))
+    encoding = draw(st.sampled_from(["utf-8", "utf-8", "utf-16", "utf-32", "ascii"]))
     if kind == "text":
         return {"type": "string", "encoding": encoding}, WORDS
     if kind == "cased":
         limits = {"minLength": draw(st.integers(0, 2)), "maxLength": draw(st.integers(3, 12))}
         case = draw(st.sampled_from(["upper", "lower", "mixed"]))
-        return {"type": "string", "encoding": encoding, "case": case, **limits}, WORDS.map(str.upper)
+        return {"type": "string", "encoding": encoding, "case": case, **limits}, CASED[case]
     if kind == "pattern":
         return {"type": "string", "pattern": "[A-Z]{1,2}[0-9]*"}, st.from_regex(r"\A[A-Z]{1,2}[0-9]{0,4}\Z")
     if kind == "integer":
@@ -83,36 +88,41 @@ def formats(draw: DrawFn) -> tuple[dict[str, Any], SearchStrategy[str]]:
 
 
 @st.composite
-def features(draw: DrawFn, number: int) -> tuple[dict[str, Any], SearchStrategy[str]]:
+def features(draw: DrawFn, number: int, hashes: list[str]) -> tuple[dict[str, Any], SearchStrategy[str]]:
     identifier = f"field{number}"
     if draw(st.integers(0, 9)) == 0:
         return {"identifier": identifier, "ignored": True}, ANY_TEXT
     layout, values = draw(formats())
     strategy = draw(st.sampled_from(["bitsPerToken", "bitsPerFeature"]))
     hashing: dict[str, Any] = {
-        "comparison": draw(comparisons()),
+        "comparison": draw(comparisons(layout["type"] == "integer")),
         "strategy": {strategy: draw(st.integers(1, 90))},
     }
-    if draw(st.booleans()):
-        hashing["hash"] = {"type": "blakeHash"}
-    else:
-        hashing["hash"] = {"type": "doubleHash", "prevent_singularity": draw(st.booleans())}
+    hashing["hash"] = {"type": draw(st.sampled_from(hashes))}
+    if hashing["hash"]["type"] == "doubleHash":
+        hashing["hash"]["prevent_singularity"] = draw(st.booleans())
     if draw(st.booleans()):
         sentinel = draw(st.sampled_from(["", "N/A", "0"]))
         hashing["missingValue"] = {"sentinel": sentinel}
         values = values | st.just(sentinel)
         if draw(st.booleans()):
             hashing["missingValue"]["replaceWith"] = draw(st.sampled_from(["", "0", "none", "12.5"]))
-    if draw(st.integers(0, 5)) == 0:
+    if draw(st.integers(0, 11)) == 0:
         values = values | ANY_TEXT
     return {"identifier": identifier, "format": layout, "hashing": hashing}, values
 
 
 @st.composite
 def cases(draw: DrawFn) -> tuple[Schema, list[Row]]:
-    drawn = [draw(features(number)) for number in range(draw(st.integers(1, 4)))]
+    # BLAKE2 needs a power of two; now and then it gets something else, to see the error.
+    bits, hashes = draw(
+        st.sampled_from([8, 64, 128, 256, 1024]).map(lambda bits: (bits, ["blakeHash", "doubleHash"]))
+        | st.sampled_from([12, 37, 100, 1000]).map(lambda bits: (bits, ["doubleHash"]))
+        | st.just((100, ["blakeHash"]))
+    )
+    drawn = [draw(features(number, hashes)) for number in range(draw(st.integers(1, 4)))]
     config: dict[str, Any] = {
-        "l": draw(st.sampled_from([8, 64, 128, 256, 1024, 12, 100, 37])),
+        "l": bits,
         "kdf": {"type": "HKDF", "hash": draw(st.sampled_from(["SHA256", "SHA512"]))},
     }
     if draw(st.booleans()):
@@ -120,9 +130,9 @@ def cases(draw: DrawFn) -> tuple[Schema, list[Row]]:
     if draw(st.booleans()):
         config["kdf"]["salt"] = base64.b64encode(draw(st.binary(min_size=1, max_size=8))).decode()
         config["kdf"]["info"] = base64.b64encode(draw(st.binary(max_size=8))).decode()
-        config["kdf"]["keySize"] = draw(st.sampled_from([16, 32, 64, 65]))
+        config["kdf"]["keySize"] = draw(st.sampled_from([16, 32, 64, 64, 64, 65]))
     schema = {"version": 3, "clkConfig": config, "features": [feature for feature, _ in drawn]}
-    rows = draw(st.lists(st.tuples(*(values for _, values in drawn)), max_size=6))
+    rows = draw(st.lists(st.tuples(*(values for _, values in drawn)), min_size=2, max_size=6))
     return schema, rows
 
 
@@ -188,7 +198,7 @@ def test_many_distinct_values_overflow_every_cache(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("agency_node.encoding.features._MAX_CACHED_POSITIONS", 100)
     monkeypatch.setattr("agency_node.encoding.clk._BLOCK_BYTES", 1000)
     rng = random.Random(4)
-    rows = [("".join(rng.choices("abcdefghij", k=rng.randint(0, 12))),) for _ in range(400)]
+    rows: list[Row] = [("".join(rng.choices("abcdefghij", k=rng.randint(0, 12))),) for _ in range(400)]
     for n, positional in ((2, False), (2, True), (3, False), (4, True)):
         schema = text_schema(comparison={"type": "ngram", "n": n, "positional": positional})
         encoder = ClkEncoder(schema, b"key")
@@ -202,8 +212,12 @@ def test_a_refused_block_leaves_the_encoder_usable() -> None:
     encoder = ClkEncoder(schema, b"key")
     with pytest.raises(ValueError, match="row 1"):
         encoder.encode([("ab",), ("abcd",)])
-    rows = [("ab",), ("b",), ("ab",)]
+    rows: list[Row] = [("ab",), ("b",), ("ab",)]
     assert ("bytes", [row.tobytes() for row in encoder.encode(rows)]) == reference(rows, schema, b"key")
+
+
+def test_no_rows_give_an_empty_array() -> None:
+    assert encode_clks([], text_schema(), b"key").shape == (0, 8)
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 7, 100])
