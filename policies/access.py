@@ -33,7 +33,7 @@ class Asker:
 
 @dataclass(frozen=True, slots=True)
 class FieldRequest:
-    """One field of one record. `markers` are the record's and the field's together; an unknown age is None."""
+    """One field of one record; `markers` are the record's and the field's; an unknown age is None."""
 
     record_type: RecordType
     field: FieldName

@@ -1,0 +1,65 @@
+"""A bundle's bytes in, a verified policy or agreement out: everything that must hold besides time and status.
+
+Called at the moment of every decision; nothing here is cached, so a changed registry is felt at once.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from policies.agreement import LinkageAgreement
+from policies.codec import open_document
+from policies.errors import DocumentError, WrongFederationError
+from policies.ids import AgencyId, FederationId, Hash256
+from policies.quorum import agreement_rule, policy_rule
+from policies.registry import Registry
+from policies.render import page_hash, render_agreement, render_policy
+from policies.sharing import SharingPolicy
+from policies.signing import Quorum, SignedDocument, verify_quorum
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedPolicy:
+    """A policy of this federation between registered agencies, and how far it is signed."""
+
+    policy: SharingPolicy
+    hash: Hash256
+    quorum: Quorum
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedAgreement:
+    """An agreement of this federation between registered agencies, and how far it is signed."""
+
+    agreement: LinkageAgreement
+    hash: Hash256
+    quorum: Quorum
+
+
+def verify_policy(bundle: SignedDocument, registry: Registry, now: datetime) -> VerifiedPolicy:
+    """Open the policy and count its signatures. An unmet quorum is a value: call `.quorum.require()` to
+    insist.
+
+    Raises DocumentError, WrongFederationError, SigningError and SignatureError.
+    """
+    policy = open_document(SharingPolicy, bundle.document)
+    _require_known(registry, policy.federation, tuple(party.agency for party in policy.parties))
+    page = page_hash(render_policy(policy))
+    quorum = verify_quorum(bundle, page, policy_rule(policy, registry), registry, now)
+    return VerifiedPolicy(policy, bundle.digest, quorum)
+
+
+def verify_agreement(bundle: SignedDocument, registry: Registry, now: datetime) -> VerifiedAgreement:
+    """Open the agreement and count its signatures; as `verify_policy`."""
+    agreement = open_document(LinkageAgreement, bundle.document)
+    _require_known(registry, agreement.federation, agreement.agencies)
+    page = page_hash(render_agreement(agreement))
+    quorum = verify_quorum(bundle, page, agreement_rule(agreement), registry, now)
+    return VerifiedAgreement(agreement, bundle.digest, quorum)
+
+
+def _require_known(registry: Registry, federation: FederationId, agencies: tuple[AgencyId, ...]) -> None:
+    if federation != registry.federation:
+        raise WrongFederationError(f"the document is of another federation than {registry.federation}")
+    for agency in agencies:
+        if registry.agency(agency) is None:
+            raise DocumentError(f"the document names {agency}, which the registry does not list")
