@@ -118,7 +118,7 @@ def read_full_name(text: str) -> NameReading:
     if len(text) > MAX_CHARACTERS:
         too_long = Outcome("", (Reason.TOO_LONG,))
         return NameReading(too_long, too_long)
-    main, former, aliases = _split_tails(plain(text, reasons), family=True)
+    main, former, aliases = _split_tails(plain(text, reasons), family=False)
     given_text, family_text = _split_full(main)
     given, family = normalise_given_names(given_text), normalise_family_name(family_text)
     whole_reasons = tuple(reasons) + ((Reason.FORMER_NAME_SPLIT,) if former else ())

@@ -1,11 +1,4 @@
-"""The port through which a node reads its agency's data.
-
-Errors::
-
-    SourceError               the source cannot be read (missing file or table, no connection)
-    +-- SourceStructureError  a column that the mapping names is not there, or a header is unusable
-    +-- BadRowError           a row is malformed and the mapping says ``on_bad_row = "refuse"``
-"""
+"""The port through which a node reads its agency's data."""
 
 from __future__ import annotations
 
@@ -17,23 +10,11 @@ from agency_node.sources.problems import ProblemLog
 from agency_node.subjects import CaseRecord, Subject, SubjectId, SubjectType
 
 
-class SourceError(Exception):
-    """An agency's data source cannot be read."""
-
-
-class SourceStructureError(SourceError):
-    """A file or table does not have the shape that the mapping describes."""
-
-
-class BadRowError(SourceError):
-    """A malformed row, where the mapping asks to refuse rather than to skip."""
-
-
 class SubjectSource(Protocol):
     """Reads subjects in chunks, and one subject's case records on request.
 
-    ``report`` and ``problems`` grow while subjects are read: counts of what normalisation changed and dropped, and the
-    position of every malformed row. Neither holds a value.
+    ``report`` and ``problems`` grow while subjects are read: counts of what normalisation changed and
+    dropped, and the position of every malformed row. Neither holds a value.
     """
 
     @property
@@ -42,7 +23,9 @@ class SubjectSource(Protocol):
     @property
     def problems(self) -> ProblemLog: ...
 
-    def subjects(self, subject_type: SubjectType = "person", *, chunk: int = 2_000) -> Iterator[list[Subject]]:
+    def subjects(
+        self, subject_type: SubjectType = "person", *, chunk: int = 2_000
+    ) -> Iterator[list[Subject]]:
         """Every subject, joined with aliases, former names and addresses, in lists of at most ``chunk``."""
         ...
 

@@ -1,0 +1,35 @@
+"""An agency's own data as subjects and case records."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+from agency_node.mapping import CsvSettings, SourceMapping
+from agency_node.sources.csv_folder import CsvFolderSource
+from agency_node.sources.errors import BadRowError, SourceError, SourceStructureError
+from agency_node.sources.joined import JoinedSource
+from agency_node.sources.ports import SubjectSource
+from agency_node.sources.problems import Problem, ProblemLog, RowFault
+from agency_node.sources.sql import SqlSource
+
+
+def open_source(mapping: SourceMapping, *, today: date, work_folder: Path | None = None) -> JoinedSource:
+    """The source that a mapping describes. ``today`` is the day after which nobody can have been born."""
+    kind = CsvFolderSource if isinstance(mapping.source, CsvSettings) else SqlSource
+    return kind(mapping, today=today, work_folder=work_folder)
+
+
+__all__ = [
+    "BadRowError",
+    "CsvFolderSource",
+    "JoinedSource",
+    "Problem",
+    "ProblemLog",
+    "RowFault",
+    "SourceError",
+    "SourceStructureError",
+    "SqlSource",
+    "SubjectSource",
+    "open_source",
+]

@@ -1,0 +1,219 @@
+"""From raw rows to subjects and case records, by the rules of a mapping.
+
+Counts go to a :class:`NormalisationReport`, positions of dropped values to a :class:`ProblemLog`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import date
+from decimal import Decimal, InvalidOperation
+from typing import Final
+
+from agency_node.mapping import FieldRule, FurtherKind, FurtherRule, RecordFieldRule, RecordRule, TableRule
+from agency_node.normalise import (
+    DateReading,
+    DateRule,
+    NormalisationReport,
+    NormaliseRules,
+    Outcome,
+    joined_address,
+    normalise_field,
+    read_address,
+    read_date,
+    read_date_parts,
+    read_full_name,
+    read_name,
+)
+from agency_node.normalise.text import is_blank
+from agency_node.sources.problems import Problem, ProblemLog, RowFault
+from agency_node.sources.rows import RawRow
+from agency_node.subjects import CaseRecord, Identity, RecordId, Subject, SubjectId, SubjectType
+
+_ADDRESS_FIELDS: Final = ("house", "street", "town", "address", "postcode", "uprn")
+_NAME_FIELDS: Final = ("given_names", "family_name")
+_TRUE: Final = frozenset({"true", "t", "yes", "y", "1"})
+_FALSE: Final = frozenset({"false", "f", "no", "n", "0"})
+
+
+class Assembler:
+    """Builds subjects and records; ``today`` bounds dates of birth from above."""
+
+    def __init__(
+        self, rules: NormaliseRules, report: NormalisationReport, problems: ProblemLog, today: date
+    ) -> None:
+        self._rules = replace(rules, dates=replace(rules.dates, latest=today))
+        self._today = today
+        self._report = report
+        self._problems = problems
+
+    def subject(
+        self,
+        subject_type: SubjectType,
+        subject_id: SubjectId,
+        main: tuple[TableRule, RawRow],
+        further: Iterable[tuple[FurtherRule, RawRow]],
+    ) -> Subject:
+        """The subject of one main row and the rows of its aliases, former names and former addresses."""
+        rule, row = main
+        current, names = self._identity(rule, row)
+        identities = [current, *({**current, **_name(given, family)} for given, family in names)]
+        for further_rule, further_row in further:
+            fields, more_names = self._identity(further_rule.table, further_row)
+            overlaid = _overlay(current, fields, further_rule.kind)
+            if overlaid is not None:
+                identities.append(overlaid)
+                identities += [{**overlaid, **_name(given, family)} for given, family in more_names]
+        unique: dict[tuple[tuple[str, str], ...], Identity] = {}
+        for fields in identities:
+            unique.setdefault(tuple(sorted(fields.items())), Identity(fields))
+        return Subject(subject_id, subject_type, tuple(unique.values()), self.markers(rule, row))
+
+    def markers(self, rule: TableRule, row: RawRow) -> frozenset[str]:
+        """The markers that a main row sets, which hold for every record of its subject."""
+        return frozenset(marker.marker for marker in rule.markers if marker.applies(row.cells))
+
+    def record(self, rule: RecordRule, row: RawRow, inherited: frozenset[str]) -> CaseRecord | None:
+        """The case record of one row, or None (reported) where the row has no record number."""
+        record_id = row.cells[rule.record_id].strip()
+        if not record_id:
+            self._problems.add(Problem(row.table, row.line, rule.record_id, RowFault.NO_RECORD_ID))
+            return None
+        occurred = None
+        if rule.occurred is not None:
+            reading = self._read_date(rule.occurred, row.cells)
+            occurred = date.fromisoformat(reading.iso) if reading.iso else None
+            if occurred is None and _given(rule.occurred, row.cells):
+                column = " ".join(rule.occurred.columns)
+                self._problems.add(Problem(row.table, row.line, column, RowFault.WRONG_TYPE, "not a date"))
+        fields: dict[str, str] = {}
+        for field in rule.fields:
+            text = field.cell.read(row.cells).strip()
+            typed = self._typed(field, text) if text else ""
+            if typed is None:
+                column = " ".join(field.cell.columns)
+                self._problems.add(
+                    Problem(row.table, row.line, column, RowFault.WRONG_TYPE, f"not {field.type}")
+                )
+            elif typed:
+                fields[field.name] = typed
+        markers = inherited | {marker.marker for marker in rule.markers if marker.applies(row.cells)}
+        subject_id = SubjectId(row.cells[rule.subject_id].strip())
+        return CaseRecord(RecordId(record_id), subject_id, rule.record_type, occurred, fields, markers)
+
+    def _typed(self, field: RecordFieldRule, text: str) -> str | None:
+        """The canonical text of a typed cell, None where it is not of the type."""
+        match field.type:
+            case "text":
+                return text
+            case "date":
+                return read_date(text, field.dates or DateRule(first_of_january="keep")).iso or None
+            case "boolean":
+                folded = text.casefold()
+                return "true" if folded in _TRUE else "false" if folded in _FALSE else None
+        try:
+            number = Decimal(text.replace(",", ""))
+        except InvalidOperation:
+            return None
+        if not number.is_finite() or abs(number.adjusted()) > 30:
+            return None
+        if field.type == "integer":
+            return str(int(number)) if number == int(number) else None
+        return format(number, "f")
+
+    def _identity(self, rule: TableRule, row: RawRow) -> tuple[dict[str, str], list[tuple[str, str]]]:
+        """The normalised fields of one row, and further names that its name cells tell of."""
+        fields: dict[str, str] = {}
+        names: list[tuple[str, str]] = []
+        cells = {field.name: field.cell.read(row.cells) for field in rule.fields}
+        for field in rule.fields:
+            match field.name:
+                case "date_of_birth":
+                    self._date_of_birth(field, row, fields)
+                case "full_name":
+                    reading = read_full_name(cells["full_name"])
+                    names += reading.further
+                    self._keep(fields, field, row, "given_names", reading.given)
+                    self._keep(fields, field, row, "family_name", reading.family)
+                case "full_address":
+                    self._full_address(field, row, cells["full_address"], fields)
+                case "given_names" | "family_name":
+                    pass
+                case name:
+                    self._keep(fields, field, row, name, normalise_field(name, cells[name], self._rules))
+        names += self._names(rule, row, cells, fields)
+        address = joined_address(fields.get("house", ""), fields.get("street", ""))
+        if address:
+            fields["address"] = address
+        return fields, names
+
+    def _names(
+        self, rule: TableRule, row: RawRow, cells: Mapping[str, str], fields: dict[str, str]
+    ) -> tuple[tuple[str, str], ...]:
+        parts = [field for field in rule.fields if field.name in _NAME_FIELDS]
+        if not parts:
+            return ()
+        reading = read_name(cells.get("given_names", ""), cells.get("family_name", ""))
+        for field in parts:
+            outcome = reading.given if field.name == "given_names" else reading.family
+            self._keep(fields, field, row, field.name, outcome)
+        return reading.further
+
+    def _date_of_birth(self, field: FieldRule, row: RawRow, fields: dict[str, str]) -> None:
+        reading = self._read_date(field, row.cells)
+        self._keep(fields, field, row, "date_of_birth", Outcome(reading.iso, reading.reasons))
+        if reading.birth_year:
+            fields["birth_year"] = reading.birth_year
+        if reading.birth_day_month:
+            fields["birth_day_month"] = reading.birth_day_month
+
+    def _read_date(self, field: FieldRule, cells: Mapping[str, str]) -> DateReading:
+        rule = replace(field.dates, latest=self._today) if field.dates else self._rules.dates
+        if field.name == "occurred" and field.dates is None:
+            rule = replace(rule, first_of_january="keep")
+        if field.date_parts is not None:
+            day, month, year = (part.read(cells) for part in field.date_parts)
+            return read_date_parts(day, month, year, rule)
+        return read_date(field.cell.read(cells), rule)
+
+    def _full_address(self, field: FieldRule, row: RawRow, text: str, fields: dict[str, str]) -> None:
+        reading = read_address(text)
+        self._keep(fields, field, row, "house", reading.house)
+        self._keep(fields, field, row, "street", reading.street)
+        self._keep(fields, field, row, "town", reading.town)
+        if reading.postcode.value:
+            fields.setdefault("postcode", reading.postcode.value)
+
+    def _keep(
+        self, fields: dict[str, str], field: FieldRule, row: RawRow, name: str, outcome: Outcome
+    ) -> None:
+        self._report.record(name, outcome, given=_given(field, row.cells))
+        if outcome.value:
+            fields[name] = outcome.value
+            return
+        for reason in outcome.reasons:
+            if reason.effect == "dropped":
+                self._problems.add(Problem(row.table, row.line, " ".join(field.columns), reason))
+
+
+def _given(field: FieldRule, cells: Mapping[str, str]) -> bool:
+    """Whether the source holds anything for this field."""
+    return not field.columns or any(not is_blank(cells[column]) for column in field.columns)
+
+
+def _name(given: str, family: str) -> dict[str, str]:
+    return {key: value for key, value in zip(_NAME_FIELDS, (given, family), strict=True) if value}
+
+
+def _overlay(
+    current: Mapping[str, str], fields: Mapping[str, str], kind: FurtherKind
+) -> dict[str, str] | None:
+    """The current identity with another name or address; None where the row says nothing usable."""
+    if not fields:
+        return None
+    if kind != "former_addresses":
+        overlaid = {**current, **fields}
+    else:
+        overlaid = {**{key: value for key, value in current.items() if key not in _ADDRESS_FIELDS}, **fields}
+    return overlaid if overlaid != current else None

@@ -1,0 +1,97 @@
+"""A temporary on-disk index, so that joining tables of any size needs little memory.
+
+It holds personal data: it lives in a folder that only this user can read, and is deleted with the source.
+SQLite keeps the rows of side tables (aliases, records) by subject, and the subject numbers already seen.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+from agency_node.sources.rows import RawRow
+
+_BATCH: Final = 500
+"""Subjects per query, below SQLite's oldest limit of 999 parameters."""
+
+
+class RowIndex:
+    """Rows by table key and subject number, and a set of subject numbers; ``close`` deletes it."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="tallystick-source-", dir=folder)
+        self._db = sqlite3.connect(
+            Path(self._folder.name) / "rows.db", isolation_level=None, check_same_thread=False
+        )
+        self._db.executescript(
+            """
+            PRAGMA journal_mode = OFF;
+            PRAGMA synchronous = OFF;
+            CREATE TABLE rows (key TEXT, subject TEXT, source TEXT, line INTEGER, cells TEXT);
+            CREATE TABLE seen (key TEXT, subject TEXT, PRIMARY KEY (key, subject)) WITHOUT ROWID;
+            """
+        )
+        self._indexed: set[str] = set()
+
+    def has(self, key: str) -> bool:
+        """Whether the rows of ``key`` were loaded."""
+        return key in self._indexed
+
+    def load(self, key: str, subject_column: str, rows: Iterable[RawRow]) -> None:
+        """Store every row of a table; a second load of the same key replaces nothing and is refused."""
+        if key in self._indexed:
+            raise ValueError(f"{key} is already indexed")
+        self._db.execute("BEGIN")
+        self._db.executemany(
+            "INSERT INTO rows VALUES (?, ?, ?, ?, ?)",
+            (
+                (key, row.cells[subject_column].strip(), row.table, row.line, json.dumps(dict(row.cells)))
+                for row in rows
+            ),
+        )
+        self._db.execute("CREATE INDEX IF NOT EXISTS rows_by_subject ON rows (key, subject)")
+        self._db.execute("COMMIT")
+        self._indexed.add(key)
+
+    def find(self, key: str, subjects: Sequence[str]) -> dict[str, list[RawRow]]:
+        """The rows of the given subjects, in file order."""
+        found: dict[str, list[RawRow]] = {}
+        for start in range(0, len(subjects), _BATCH):
+            part = subjects[start : start + _BATCH]
+            marks = ",".join("?" * len(part))
+            # only question marks are put into the text of the query
+            query = (
+                "SELECT subject, source, line, cells FROM rows"  # noqa: S608
+                f" WHERE key = ? AND subject IN ({marks}) ORDER BY rowid"
+            )
+            for subject, source, line, cells in self._db.execute(query, (key, *part)):
+                found.setdefault(subject, []).append(RawRow(source, line, json.loads(cells)))
+        return found
+
+    def forget_seen(self, key: str) -> None:
+        """Start a new pass over the subjects of ``key``."""
+        self._db.execute("DELETE FROM seen WHERE key = ?", (key,))
+
+    def first_time(self, key: str, subjects: Sequence[str]) -> list[bool]:
+        """For each subject number whether it is new under ``key``; afterwards it is not."""
+        self._db.execute("BEGIN")
+        new = [
+            self._db.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (key, subject)).rowcount == 1
+            for subject in subjects
+        ]
+        self._db.execute("COMMIT")
+        return new
+
+    def was_seen(self, key: str, subject: str) -> bool:
+        """Whether the subject number was seen under ``key``."""
+        query = "SELECT 1 FROM seen WHERE key = ? AND subject = ?"
+        return self._db.execute(query, (key, subject)).fetchone() is not None
+
+    def close(self) -> None:
+        """Delete the index from disk."""
+        self._db.close()
+        self._folder.cleanup()

@@ -1,0 +1,188 @@
+"""What every source does alike: join main rows with side tables in chunks, build subjects and records."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from datetime import date
+from itertools import islice
+from pathlib import Path
+from typing import Self
+
+from agency_node.mapping import SourceMapping, SubjectRule, TableRule
+from agency_node.normalise import NormalisationReport
+from agency_node.sources.assemble import Assembler
+from agency_node.sources.errors import BadRowError, SourceError
+from agency_node.sources.index import RowIndex
+from agency_node.sources.problems import Problem, ProblemLog, RowFault
+from agency_node.sources.rows import RawRow
+from agency_node.subjects import CaseRecord, Subject, SubjectId, SubjectType
+
+
+class JoinedSource(ABC):
+    """A :class:`SubjectSource` over tables that it can scan, and search by subject number.
+
+    Memory is bounded by one chunk of subjects with their side rows.
+    """
+
+    def __init__(self, mapping: SourceMapping, *, today: date, work_folder: Path | None = None) -> None:
+        self._mapping = mapping
+        self._report = NormalisationReport()
+        self._problems = ProblemLog()
+        self._assembler = Assembler(mapping.rules, self._report, self._problems, today)
+        # reading one subject again must not count it twice
+        self._quiet = Assembler(mapping.rules, NormalisationReport(), ProblemLog(), today)
+        self._index = RowIndex(work_folder)
+
+    @property
+    def report(self) -> NormalisationReport:
+        return self._report
+
+    @property
+    def problems(self) -> ProblemLog:
+        return self._problems
+
+    def subjects(
+        self, subject_type: SubjectType = "person", *, chunk: int = 2_000
+    ) -> Iterator[list[Subject]]:
+        """Every subject in chunks; malformed rows are reported and skipped, or raise :class:`BadRowError`."""
+        rule = self._mapping.subject_rule(subject_type)
+        if rule is None:
+            return
+        self._index.forget_seen(subject_type)
+        rows = self._scan(rule.main.table, rule.main.columns)
+        while part := list(islice(rows, chunk)):
+            usable = self._usable(rule, part)
+            if usable:
+                yield self._assemble(rule, usable, self._assembler)
+
+    def subject(self, subject_id: SubjectId, subject_type: SubjectType = "person") -> Subject | None:
+        """One subject, or None where the source does not hold it."""
+        rule = self._mapping.subject_rule(subject_type)
+        row = self._main_row(rule, subject_id) if rule else None
+        if rule is None or row is None:
+            return None
+        return self._assemble(rule, {subject_id: row}, self._quiet)[0]
+
+    def records_for(self, subject_id: SubjectId, subject_type: SubjectType = "person") -> list[CaseRecord]:
+        """The case records of one subject; markers of the subject's own row hold for each."""
+        rule = self._mapping.subject_rule(subject_type)
+        row = self._main_row(rule, subject_id) if rule else None
+        if rule is None or row is None:
+            return []
+        inherited = self._quiet.markers(rule.main, row)
+        records: list[CaseRecord] = []
+        for record_rule in self._mapping.records:
+            if record_rule.subject_type != subject_type:
+                continue
+            found = self._find(record_rule.table, record_rule.subject_id, record_rule.columns, [subject_id])
+            built = (self._quiet.record(record_rule, r, inherited) for r in found.get(subject_id, []))
+            records += [record for record in built if record is not None]
+        return records
+
+    def check_side_tables(self) -> None:
+        """Read all side tables and records for the report: orphans, wrong types. Call after ``subjects``."""
+        for rule in self._mapping.subjects:
+            for further in rule.further:
+                for row in self._scan(further.table.table, further.table.columns):
+                    self._check_owner(rule.subject_type, further.table.subject_id, row)
+        for record_rule in self._mapping.records:
+            for row in self._scan(record_rule.table, record_rule.columns):
+                if self._check_owner(record_rule.subject_type, record_rule.subject_id, row):
+                    self._assembler.record(record_rule, row, frozenset())
+
+    def structure_faults(self) -> list[str]:
+        """What stops the mapping from working at all: files, tables or columns that are not there."""
+        wanted = [(rule.main.table, rule.main.columns) for rule in self._mapping.subjects]
+        wanted += [(f.table.table, f.table.columns) for rule in self._mapping.subjects for f in rule.further]
+        wanted += [(record.table, record.columns) for record in self._mapping.records]
+        faults: dict[str, None] = {}
+        for table, columns in wanted:
+            try:
+                self._probe(table, columns)
+            except SourceError as error:
+                faults[str(error)] = None
+        return list(faults)
+
+    def count_repeated(self, keys: Sequence[str]) -> int:
+        """How many of the keys were given before, in this call or an earlier one."""
+        return self._index.first_time("repeated", keys).count(False)
+
+    def close(self) -> None:
+        self._index.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    @abstractmethod
+    def _scan(self, table: str, columns: tuple[str, ...]) -> Iterator[RawRow]:
+        """Every well-formed row of a table."""
+
+    @abstractmethod
+    def _probe(self, table: str, columns: tuple[str, ...]) -> None:
+        """Raise :class:`SourceError` where the table or one of the columns is not there."""
+
+    @abstractmethod
+    def _find(
+        self, table: str, subject_column: str, columns: tuple[str, ...], subjects: Sequence[str]
+    ) -> dict[str, list[RawRow]]:
+        """The rows of a table that belong to the given subject numbers."""
+
+    def _bad_row(self, problem: Problem) -> None:
+        """Report a malformed row, or refuse it where the mapping says so."""
+        if self._mapping.on_bad_row == "refuse":
+            raise BadRowError(
+                f'{problem.render()}. Correct the row, or set on_bad_row = "skip" to leave it out.'
+            )
+        self._problems.add(problem)
+
+    def _usable(self, rule: SubjectRule, rows: list[RawRow]) -> dict[str, RawRow]:
+        """The rows by subject number, without those that have none or repeat one."""
+        column = rule.main.subject_id
+        ids = [row.cells[column].strip() for row in rows]
+        new = self._index.first_time(rule.subject_type, ids)
+        usable: dict[str, RawRow] = {}
+        for row, subject, is_new in zip(rows, ids, new, strict=True):
+            if not subject:
+                self._bad_row(Problem(row.table, row.line, column, RowFault.NO_SUBJECT_ID))
+            elif not is_new:
+                self._bad_row(Problem(row.table, row.line, column, RowFault.DUPLICATE_SUBJECT_ID))
+            else:
+                usable[subject] = row
+        return usable
+
+    def _assemble(self, rule: SubjectRule, rows: dict[str, RawRow], assembler: Assembler) -> list[Subject]:
+        sides = [
+            (
+                further,
+                self._find(further.table.table, further.table.subject_id, further.table.columns, list(rows)),
+            )
+            for further in rule.further
+        ]
+        return [
+            assembler.subject(
+                rule.subject_type,
+                SubjectId(subject),
+                (rule.main, row),
+                [(further, side) for further, found in sides for side in found.get(subject, ())],
+            )
+            for subject, row in rows.items()
+        ]
+
+    def _main_row(self, rule: SubjectRule | None, subject_id: str) -> RawRow | None:
+        if rule is None or not subject_id:
+            return None
+        main: TableRule = rule.main
+        found = self._find(main.table, main.subject_id, main.columns, [subject_id])
+        return next(iter(found.get(subject_id, ())), None)
+
+    def _check_owner(self, subject_type: SubjectType, column: str, row: RawRow) -> bool:
+        subject = row.cells[column].strip()
+        if subject and self._index.was_seen(subject_type, subject):
+            return True
+        fault = RowFault.UNKNOWN_SUBJECT if subject else RowFault.NO_SUBJECT_ID
+        self._problems.add(Problem(row.table, row.line, column, fault))
+        return False

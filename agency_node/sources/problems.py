@@ -1,0 +1,116 @@
+"""Where an agency's data is malformed: a bounded list of positions, and totals. Never a value."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from agency_node.normalise.reasons import EXPLANATIONS, Reason
+
+DEFAULT_LISTED: Final = 200
+
+
+class RowFault(StrEnum):
+    """What is wrong with a whole row; such a row is skipped, or refused where the mapping says so."""
+
+    TOO_FEW_CELLS = "too-few-cells"
+    TOO_MANY_CELLS = "too-many-cells"
+    BAD_ENCODING = "bad-encoding"
+    UNCLOSED_QUOTE = "unclosed-quote"
+    BAD_QUOTING = "bad-quoting"
+    NUL_CHARACTER = "nul-character"
+    CELL_TOO_LONG = "cell-too-long"
+    NO_SUBJECT_ID = "no-subject-id"
+    DUPLICATE_SUBJECT_ID = "duplicate-subject-id"
+    UNKNOWN_SUBJECT = "unknown-subject"
+    NO_RECORD_ID = "no-record-id"
+    WRONG_TYPE = "wrong-type"
+
+
+FAULT_EXPLANATIONS: Final[dict[RowFault, str]] = {
+    RowFault.TOO_FEW_CELLS: "the row has fewer cells than the header",
+    RowFault.TOO_MANY_CELLS: "the row has more cells than the header; a delimiter inside a cell needs quotes",
+    RowFault.BAD_ENCODING: "bytes that the stated encoding does not have; try utf-8 or cp1252",
+    RowFault.UNCLOSED_QUOTE: "a quote is opened and never closed",
+    RowFault.BAD_QUOTING: "text after a closing quote; a quote inside a quoted cell is written twice",
+    RowFault.NUL_CHARACTER: "a NUL character; is the file really text in this encoding?",
+    RowFault.CELL_TOO_LONG: "a cell is longer than is allowed",
+    RowFault.NO_SUBJECT_ID: "the subject's number is empty",
+    RowFault.DUPLICATE_SUBJECT_ID: "the subject's number stands in an earlier row too; the first row is used",
+    RowFault.UNKNOWN_SUBJECT: "the subject's number is not in the main table",
+    RowFault.NO_RECORD_ID: "the record's number is empty",
+    RowFault.WRONG_TYPE: "the cell is not of the type that the mapping states; the field is left out",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One fault and its place. ``line`` is a file's line (the header is line 1) or a table's row (from 1)."""
+
+    table: str
+    line: int
+    column: str
+    reason: RowFault | Reason
+    detail: str = ""
+
+    @property
+    def drops_row(self) -> bool:
+        """Whether the whole row is lost rather than one value."""
+        return isinstance(self.reason, RowFault) and self.reason is not RowFault.WRONG_TYPE
+
+    def render(self) -> str:
+        """``people.csv line 12, column dob: outside the possible range``."""
+        where = f"{self.table} line {self.line}" + (f", column {self.column}" if self.column else "")
+        explained = (
+            FAULT_EXPLANATIONS[self.reason]
+            if isinstance(self.reason, RowFault)
+            else EXPLANATIONS[self.reason]
+        )
+        return f"{where}: {explained}" + (f" ({self.detail})" if self.detail else "")
+
+
+class ProblemLog:
+    """Keeps the first problems of each table, column and reason in full, and counts all of them."""
+
+    def __init__(self, listed: int = DEFAULT_LISTED, listed_per_kind: int = 20) -> None:
+        self._limit = listed
+        self._per_kind = listed_per_kind
+        self._listed: list[Problem] = []
+        self._counts: Counter[tuple[str, str, RowFault | Reason]] = Counter()
+
+    def add(self, problem: Problem) -> None:
+        """Count a problem, and list it while there is room: a frequent kind cannot push out a rare one."""
+        kind = (problem.table, problem.column, problem.reason)
+        self._counts[kind] += 1
+        if self._counts[kind] <= self._per_kind and len(self._listed) < self._limit:
+            self._listed.append(problem)
+
+    @property
+    def listed(self) -> tuple[Problem, ...]:
+        """The problems kept in full, in the order in which they were found."""
+        return tuple(self._listed)
+
+    @property
+    def counts(self) -> dict[tuple[str, str, RowFault | Reason], int]:
+        """Totals by table, column and reason, most frequent first."""
+        return dict(self._counts.most_common())
+
+    @property
+    def total(self) -> int:
+        """All problems, listed or not."""
+        return self._counts.total()
+
+    @property
+    def rows_lost(self) -> int:
+        """Rows that were skipped whole."""
+        return sum(
+            count
+            for (_, _, reason), count in self._counts.items()
+            if isinstance(reason, RowFault) and reason is not RowFault.WRONG_TYPE
+        )
+
+    def of(self, fault: RowFault) -> int:
+        """How often one fault of rows arose."""
+        return sum(count for (_, _, reason), count in self._counts.items() if reason is fault)

@@ -1,0 +1,162 @@
+"""Any database that SQLAlchemy can reach as a source of subjects and case records. It only ever reads.
+
+The main table is streamed in the order of the subject's number; side tables are read for one chunk of
+subjects at a time, so they want an index on that column. No message shows the URL, which may hold a password,
+nor a driver's own text, which may hold data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import date, datetime, time
+from decimal import Decimal
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Column, Engine, MetaData, Table, create_engine, inspect, select
+from sqlalchemy.engine import Connection, make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, NoSuchTableError, SQLAlchemyError
+
+from agency_node.mapping import SourceMapping, SqlSettings
+from agency_node.mapping_toml import suggestion
+from agency_node.sources.errors import SourceError, SourceStructureError
+from agency_node.sources.joined import JoinedSource
+from agency_node.sources.rows import RawRow
+
+_FETCH: Final = 1_000
+_IN_LIST: Final = 500
+
+
+class SqlSource(JoinedSource):
+    """Reads tables or views by a synchronous engine; ``schema.table`` names a table of another schema."""
+
+    def __init__(self, mapping: SourceMapping, *, today: date, work_folder: Path | None = None) -> None:
+        if not isinstance(mapping.source, SqlSettings):
+            raise TypeError("the mapping describes a folder of files, not a database")
+        engine, self._where = _engine(mapping.source.url)
+        self._engine: Engine = engine
+        self._metadata = MetaData()
+        super().__init__(mapping, today=today, work_folder=work_folder)
+
+    def close(self) -> None:
+        """Close every connection and delete the temporary index."""
+        self._engine.dispose()
+        super().close()
+
+    def _scan(self, table: str, columns: tuple[str, ...]) -> Iterator[RawRow]:
+        found = self._table(table, columns)
+        # every rule lists the subject's number first
+        query = select(*(found.c[name] for name in columns)).order_by(found.c[columns[0]])
+        try:
+            with self._connect() as connection:
+                result = connection.execution_options(yield_per=_FETCH).execute(query)
+                for line, row in enumerate(result, start=1):
+                    yield RawRow(table, line, _cells(table, columns, tuple(row)))
+        except SQLAlchemyError as error:
+            raise self._failure(f"table {table} cannot be read", error) from None
+
+    def _probe(self, table: str, columns: tuple[str, ...]) -> None:
+        self._table(table, columns)
+
+    def _find(
+        self, table: str, subject_column: str, columns: tuple[str, ...], subjects: Sequence[str]
+    ) -> dict[str, list[RawRow]]:
+        found_table = self._table(table, columns)
+        key = found_table.c[subject_column]
+        keys = [value for subject in subjects if (value := _key_value(key, subject)) is not None]
+        found: dict[str, list[RawRow]] = {}
+        try:
+            with self._connect() as connection:
+                for start in range(0, len(keys), _IN_LIST):
+                    part = keys[start : start + _IN_LIST]
+                    query = select(*(found_table.c[name] for name in columns)).where(key.in_(part))
+                    primary = list(found_table.primary_key.columns)
+                    for line, row in enumerate(connection.execute(query.order_by(*primary, key)), start=1):
+                        cells = _cells(table, columns, tuple(row))
+                        found.setdefault(cells[subject_column].strip(), []).append(RawRow(table, line, cells))
+        except SQLAlchemyError as error:
+            raise self._failure(f"table {table} cannot be searched", error) from None
+        return found
+
+    def _connect(self) -> Connection:
+        try:
+            return self._engine.connect()
+        except SQLAlchemyError as error:
+            raise self._failure("no connection", error) from None
+
+    def _table(self, name: str, columns: tuple[str, ...]) -> Table:
+        """The reflected table, with every wanted column in it."""
+        schema, _, plain = name.rpartition(".")
+        try:
+            table = Table(plain, self._metadata, schema=schema or None, autoload_with=self._engine)
+        except NoSuchTableError:
+            names = inspect(self._engine)
+            known = [*names.get_table_names(schema or None), *names.get_view_names(schema or None)]
+            raise SourceStructureError(f'there is no table "{name}"{suggestion(plain, known)}') from None
+        except SQLAlchemyError as error:
+            raise self._failure("no connection", error) from None
+        for column in columns:
+            if column not in table.c:
+                hint = suggestion(column, table.c.keys())
+                raise SourceStructureError(f'table {name}: there is no column "{column}"{hint}')
+        return table
+
+    def _failure(self, what: str, error: SQLAlchemyError) -> SourceError:
+        return SourceError(
+            f"{self._where}: {what} ({type(error).__name__}). "
+            "Check that the database is reachable, and that the account may read the tables."
+        )
+
+
+def _engine(url: str) -> tuple[Engine, str]:
+    """The engine, and how to speak of the database without any secret."""
+    try:
+        parsed = make_url(url)
+        where = f"database {parsed.get_backend_name()}" + (f" at {parsed.host}" if parsed.host else "")
+        return create_engine(parsed, hide_parameters=True), where
+    except (ArgumentError, NoSuchModuleError, ValueError):
+        raise SourceError(
+            "the database URL cannot be read; its form is dialect+driver://user:password@host/name"
+        ) from None
+    except ImportError as error:
+        raise SourceError(f"the database driver {error.name} is not installed; install it") from None
+
+
+def _key_value(column: Column[object], subject: str) -> object | None:
+    """The subject's number in the column's own type, so that its index is used, or None."""
+    try:
+        python_type: type = column.type.python_type
+    except NotImplementedError:
+        return subject
+    if python_type is str:
+        return subject
+    try:
+        value: object = python_type(subject)
+    except (TypeError, ValueError, ArithmeticError):
+        return None
+    return value
+
+
+def _cells(table: str, columns: tuple[str, ...], values: tuple[object, ...]) -> dict[str, str]:
+    return {name: _text(table, name, value) for name, value in zip(columns, values, strict=True)}
+
+
+def _text(table: str, column: str, value: object) -> str:
+    """A database value as the text that a file would hold."""
+    match value:
+        case None:
+            return ""
+        case str():
+            return value.replace("\0", "")
+        case bool():
+            return "true" if value else "false"
+        case datetime() | date() | time():
+            return value.isoformat()
+        case float() if value.is_integer():
+            return str(int(value))
+        case Decimal():
+            return format(value, "f")
+        case bytes() | bytearray() | memoryview():
+            raise SourceStructureError(f"table {table}: column {column} holds bytes, not text")
+        case _:
+            return str(value)
