@@ -47,7 +47,7 @@ def list_rows(
 ) -> None:
     """Write for each query of ``packed`` the row offsets of its set bits, rarest bit first.
 
-    ``rows`` is (queries, l rounded up to 16) and ``steps`` (queries,) counts sixteens of rows. The last
+    ``rows`` is (queries, l + 1 rounded up to 16) and ``steps`` (queries,) counts sixteens of rows. The last
     sixteen are filled up with the row of no misses, which follows the rows of the bits in each block.
     """
     bits = order.shape[0]
@@ -55,13 +55,58 @@ def list_rows(
         n = 0
         for rank in range(bits):
             bit = order[rank]
-            if (packed[q, bit >> 3] >> (7 - (bit & 7))) & 1:
-                rows[q, n] = rank * LANE_WORDS
-                n += 1
-        while n % ROWS_PER_STEP or n == 0:
-            rows[q, n] = bits * LANE_WORDS
-            n += 1
-        steps[q] = n // ROWS_PER_STEP
+            # Written always and kept if set: a branch here would be mispredicted every other time.
+            rows[q, n] = rank * LANE_WORDS
+            n += (packed[q, bit >> 3] >> (7 - (bit & 7))) & 1
+        steps[q] = max(1, -(-n // ROWS_PER_STEP))
+        rows[q, n : steps[q] * ROWS_PER_STEP] = bits * LANE_WORDS
+
+
+@_compiled
+def _transpose_64(square: npt.NDArray[np.uint64]) -> None:
+    """Transpose 64 x 64 bits in place, bit 63 of a word being column 0 (Warren, Hacker's Delight, 7-3)."""
+    width = 32
+    mask = np.uint64(0x0000_0000_FFFF_FFFF)
+    while width:
+        shift = np.uint64(width)
+        k = 0
+        while k < 64:
+            for i in range(k, k + width):
+                swap = (square[i] ^ (square[i + width] >> shift)) & mask
+                square[i] ^= swap
+                square[i + width] ^= swap << shift
+            k += 2 * width
+        width >>= 1
+        mask ^= mask << np.uint64(width)
+
+
+@_compiled
+def write_planes(
+    packed: npt.NDArray[np.uint8], rank: npt.NDArray[np.uint16], planes: npt.NDArray[np.uint64]
+) -> None:
+    """:func:`broker.matching.transpose.write_planes`, 64 lanes by 64 bits at a time.
+
+    :param rank: the row of each bit: the inverse of the order of bits.
+    """
+    bits = rank.shape[0]
+    square = np.empty(64, np.uint64)
+    for block in range(planes.shape[0]):
+        planes[block, bits] = 0
+        for lane_word in range(LANE_WORDS):
+            first = block * LANES + lane_word * 64
+            for bit in range(0, bits, 64):
+                held = min(64, bits - bit)
+                for i in range(64):
+                    word = np.uint64(0)
+                    if first + i < packed.shape[0]:
+                        for byte in range(held >> 3):
+                            word |= np.uint64(packed[first + i, (bit >> 3) + byte]) << np.uint64(
+                                56 - 8 * byte
+                            )
+                    square[63 - i] = word  # so that lane i becomes bit i
+                _transpose_64(square)
+                for i in range(held):
+                    planes[block, rank[bit + i], lane_word] = ~square[i]
 
 
 @_compiled

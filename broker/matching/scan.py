@@ -4,19 +4,17 @@ A *task* is a tile of up to 256 queries against a span of blocks. Tasks run on t
 holds no GIL) and their pairs are sorted, so the output does not depend on the number of threads.
 """
 
-import importlib.util
-import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from broker.matching.backend import kernel_available
 from broker.matching.bounds import dice_scores, needed_overlaps
 from broker.matching.errors import PairLimitError
 from broker.matching.segment import Segment
@@ -30,7 +28,6 @@ CHUNK_QUERIES = 65_536
 KERNEL_MAX_BITS = 16_376
 """The compiled kernel addresses rows by 16-bit word offsets; longer encodings take the NumPy path."""
 _BUFFER_PAIRS = 65_536
-_logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 """Called between tasks with (pairs compared, pairs in all); an exception that it raises ends the scan."""
@@ -96,17 +93,6 @@ class _Task:
 
 class _Stopped(Exception):  # noqa: N818 - a signal between threads, never seen by callers
     """Another task failed or the scan was cancelled."""
-
-
-@cache
-def kernel_available() -> bool:
-    """Whether numba is installed; says so once if it is not."""
-    if importlib.util.find_spec("numba") is not None:
-        return True
-    _logger.warning(
-        "numba is not installed: matching runs on NumPy alone, exact but about a hundred times slower"
-    )
-    return False
 
 
 def usable_cores() -> int:
@@ -215,7 +201,7 @@ class Scan:
         from broker.matching import kernel  # compiling is slow to import and not always there
 
         packed, segment, bits = self._queries[task.tile], task.segment, len(self._order)
-        rows = np.empty((len(packed), -(-bits // 16) * 16), np.uint16)
+        rows = np.empty((len(packed), (bits + 16) // 16 * 16), np.uint16)
         steps = np.empty(len(packed), np.int64)
         kernel.list_rows(packed, self._order, rows, steps)
         buffers = _Found.buffers(_BUFFER_PAIRS)

@@ -9,6 +9,7 @@ of rows are filled up with.
 import numpy as np
 import numpy.typing as npt
 
+from broker.matching.backend import kernel_available
 from broker.matching.errors import MatchInputError
 
 LANES = 256
@@ -67,6 +68,11 @@ def write_planes(packed: Packed, order: npt.NDArray[np.uint16], planes: Planes) 
     """Fill ``planes`` from ``packed``, 256 records a block in their order; lanes beyond the last lack every
     bit."""
     bits = len(order)
+    if kernel_available():
+        from broker.matching import kernel  # compiling is slow to import and not always there
+
+        kernel.write_planes(np.ascontiguousarray(packed), np.argsort(order).astype(np.uint16), planes)
+        return
     for first in range(0, len(planes), _BLOCKS_AT_ONCE):
         into = planes[first : first + _BLOCKS_AT_ONCE]
         lanes = np.zeros((len(into) * LANES, bits), np.uint8)

@@ -61,7 +61,7 @@ def _add_rows(
             return load(first_row)
         low = carry_of(weight - 1, first_row)
         high = carry_of(weight - 1, first_row + (1 << weight))
-        planes[weight], carry = _full_add(b, planes[weight], low, high)
+        planes[weight], carry = _full_add(b, low, high, planes[weight])
         return carry
 
     carry = carry_of(3, 0)
@@ -72,9 +72,18 @@ def _add_rows(
 
 def _splat(b: ir.IRBuilder, scalar: ir.Value) -> Plane:
     one = b.insert_element(ir.Constant(_PLANE_TYPE, ir.Undefined), scalar, ir.IntType(32)(0))
-    return b.shuffle_vector(
-        one, one, ir.Constant(ir.VectorType(ir.IntType(32), LANE_WORDS), [0] * LANE_WORDS)
-    )
+    all_first = ir.Constant(ir.VectorType(ir.IntType(32), LANE_WORDS), [0] * LANE_WORDS)
+    return b.shuffle_vector(one, one, all_first)
+
+
+def _bit_planes(b: ir.IRBuilder, number: ir.Value, plane_count: int) -> list[Plane]:
+    """The same number in all counters: plane i is all ones where bit i of ``number`` is set."""
+    splat = _splat(b, number)
+    planes = []
+    for i in range(plane_count):
+        bit = ir.Constant(_PLANE_TYPE, [1 << i] * LANE_WORDS)
+        planes.append(b.sext(b.icmp_signed("==", b.and_(splat, bit), bit), _PLANE_TYPE))
+    return planes
 
 
 def _count_block(plane_count: int, b: ir.IRBuilder, args: Sequence[ir.Value]) -> ir.Value:
@@ -83,9 +92,7 @@ def _count_block(plane_count: int, b: ir.IRBuilder, args: Sequence[ir.Value]) ->
     block_words = b.inttoptr(block, _I64.as_pointer())
     row_list = b.inttoptr(rows, _I16.as_pointer())
     out_planes = b.inttoptr(out, plane_ptr)
-    initial = [
-        _splat(b, b.sub(_I64(0), b.and_(b.lshr(start, _I64(i)), _I64(1)))) for i in range(plane_count)
-    ] + [b.load(b.inttoptr(gone, plane_ptr), align=8)]
+    initial = [*_bit_planes(b, start, plane_count), b.load(b.inttoptr(gone, plane_ptr), align=8)]
 
     entry = b.block
     loop, done = b.append_basic_block("rows"), b.append_basic_block("done")
