@@ -6,6 +6,7 @@
     +-- EncodingSectionError      the agreement's encoding section is not usable as it stands
     |   +-- NarrowProjectionError a CLK over too few identifying fields, without a signed exception
     +-- HardeningError            unknown hardening, or parameters that it cannot work with
+    +-- DecoyError                decoys cannot be made from these subjects
     +-- HandleError               a subject has no handle, or a malformed one
 
 Invalid *rows* given to :func:`agency_node.encoding.encode_clks` raise clkhash's own errors.
@@ -30,3 +31,7 @@ class HardeningError(EncodingError):
 
 class HandleError(EncodingError):
     """A subject cannot be encoded because its 16-byte handle is missing or malformed."""
+
+
+class DecoyError(EncodingError):
+    """Decoys cannot be made: too few or too similar subjects, or a mixture that does not apply."""
