@@ -220,7 +220,8 @@ def test_submissions_that_make_no_sense_are_refused() -> None:
 
 def test_no_value_shows_handles_or_encodings_in_its_repr() -> None:
     rows = row("a", 65, wide=clk(range(9)), token=66)
-    state = MatchState.build(spec(), ["a", "b"], [rows, row("b", 67, wide=clk(range(9)), token=66)])
+    other = row("b", 67, wide=clk(range(9)), token=66)
+    state = MatchState.build(spec(), ["a", "b"], [rows, other], new_bytes=bytes)
     result = state.result()
     for value in (rows, result, *result.groups, Withdrawal("a", rows.handles), state):
         assert "AAAA" not in repr(value)
