@@ -8,8 +8,8 @@ and is never part of the URI. The binding is the optional dependency `python-pkc
 
 import importlib
 import threading
-from collections.abc import Callable
-from types import ModuleType
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import unquote, unquote_to_bytes
 
@@ -19,67 +19,94 @@ from crypto.keys import Signer, VerifyKey
 _PATH = frozenset({"token", "object", "id"})
 
 
+# A login holds for all sessions of the process: one operation at a time, so that no signer works under
+# another's PIN.
+_one_login = threading.Lock()
+
+
+class _Device:
+    """One key pair of one token, reached through a session that lasts for one operation.
+
+    The binding ships no types: its objects are Any here and nowhere else.
+    """
+
+    __slots__ = ("_errors", "_library", "_pin", "_pkcs11", "_query", "_token")
+
+    def __init__(self, module_path: str, token: str, query: dict[str, str | bytes], pin: str) -> None:
+        try:
+            self._pkcs11: Any = importlib.import_module("pkcs11")
+            base = importlib.import_module("pkcs11.exceptions").PKCS11Error
+        except ModuleNotFoundError:
+            raise SignerError("pkcs11: keys need the optional dependency: install tallystick[hsm]") from None
+        self._errors: tuple[type[Exception], ...] = (base, RuntimeError)
+        self._token = token
+        self._pin = pin
+        attributes = self._pkcs11.Attribute
+        self._query = {attributes[name]: value for name, value in query.items()}
+        try:
+            self._library = self._pkcs11.lib(module_path)
+        except self._errors as error:
+            raise SignerError(f"the PKCS#11 module does not load: {type(error).__name__}") from None
+
+    def public_point(self) -> bytes:
+        """The EC_POINT attribute of the public key."""
+        with self._session() as session:
+            key = self._only(session, self._pkcs11.ObjectClass.PUBLIC_KEY, "public key")
+            return bytes(key[self._pkcs11.Attribute.EC_POINT])
+
+    def sign(self, message: bytes) -> bytes:
+        """An EdDSA signature by the private key."""
+        with self._session() as session:
+            key = self._only(session, self._pkcs11.ObjectClass.PRIVATE_KEY, "private key")
+            return bytes(key.sign(message, mechanism=self._pkcs11.Mechanism.EDDSA))
+
+    @contextmanager
+    def _session(self) -> Iterator[Any]:
+        with _one_login:
+            try:
+                token = self._library.get_token(token_label=self._token)
+                with token.open(user_pin=self._pin) as session:
+                    yield session
+            except self._errors as error:
+                raise SignerError(f"the PKCS#11 token cannot be used: {type(error).__name__}") from None
+
+    def _only(self, session: Any, kind: Any, what: str) -> Any:
+        found = list(session.get_objects({**self._query, self._pkcs11.Attribute.CLASS: kind}))
+        if len(found) != 1:
+            raise SignerError(f"the PKCS#11 token has {len(found)} objects that match this {what}, not one")
+        return found[0]
+
+
 class Pkcs11Signer(Signer):
-    """A handle to a key pair in a device, with its session kept open."""
+    """A handle to a key pair in a device."""
 
-    __slots__ = ("_lock", "_mechanism", "_private", "_session", "_verify_key")
+    __slots__ = ("_device", "_verify_key")
 
-    # The binding ships no types: its objects are Any here and nowhere else.
-    def __init__(self, pkcs11: ModuleType, session: Any, query: dict[Any, Any]) -> None:
-        self._lock = threading.Lock()
-        self._session = session
-        self._mechanism = pkcs11.Mechanism.EDDSA
-        classes = pkcs11.ObjectClass
-        self._private = _only(session, {**query, pkcs11.Attribute.CLASS: classes.PRIVATE_KEY}, "private key")
-        public = _only(session, {**query, pkcs11.Attribute.CLASS: classes.PUBLIC_KEY}, "public key")
-        self._verify_key = _public_key(bytes(public[pkcs11.Attribute.EC_POINT]))
+    def __init__(self, device: _Device) -> None:
+        self._device = device
+        self._verify_key = _public_key(device.public_point())
 
     @property
     def verify_key(self) -> VerifyKey:
         return self._verify_key
 
     def sign(self, message: bytes) -> bytes:
-        # A PKCS#11 session runs one operation at a time.
-        with self._lock:
-            return bytes(self._private.sign(message, mechanism=self._mechanism))
-
-    def close(self) -> None:
-        """Log out and end the session."""
-        self._session.close()
+        return self._device.sign(message)
 
 
 def load_pkcs11_signer(uri: str, passphrase: Callable[[], str]) -> Pkcs11Signer:
     """The signer that an RFC 7512 URI names.
 
-    Raises SignerError when the device, token, key or PIN is not usable.
+    Raises SignerError when the device, token, key or PIN is not usable; so does signing, should the device
+    go away.
     """
     path, module_path = parse_pkcs11_uri(uri)
-    try:
-        pkcs11 = importlib.import_module("pkcs11")
-        errors: tuple[type[Exception], ...] = (
-            importlib.import_module("pkcs11.exceptions").PKCS11Error,
-            RuntimeError,
-        )
-    except ModuleNotFoundError:
-        raise SignerError("pkcs11: keys need the optional dependency: install tallystick[hsm]") from None
-    query: dict[Any, Any] = {}
+    query: dict[str, str | bytes] = {}
     if "object" in path:
-        query[pkcs11.Attribute.LABEL] = unquote(path["object"])
+        query["LABEL"] = unquote(path["object"])
     if "id" in path:
-        query[pkcs11.Attribute.ID] = unquote_to_bytes(path["id"])
-    try:
-        token = pkcs11.lib(module_path).get_token(token_label=unquote(path["token"]))
-        session = token.open(user_pin=passphrase())
-    except errors as error:
-        raise SignerError(f"the PKCS#11 token does not open: {type(error).__name__}") from None
-    try:
-        return Pkcs11Signer(pkcs11, session, query)
-    except errors as error:
-        session.close()
-        raise SignerError(f"the PKCS#11 key cannot be used: {type(error).__name__}") from None
-    except SignerError:
-        session.close()
-        raise
+        query["ID"] = unquote_to_bytes(path["id"])
+    return Pkcs11Signer(_Device(module_path, unquote(path["token"]), query, passphrase()))
 
 
 def parse_pkcs11_uri(uri: str) -> tuple[dict[str, str], str]:
@@ -105,13 +132,6 @@ def _attributes(text: str, separator: str) -> dict[str, str]:
             raise SignerError("an attribute of the pkcs11: URI is empty or repeated")
         result[name] = value
     return result
-
-
-def _only(session: Any, query: dict[Any, Any], what: str) -> Any:
-    found = list(session.get_objects(query))
-    if len(found) != 1:
-        raise SignerError(f"the PKCS#11 token has {len(found)} objects that match this {what}, not one")
-    return found[0]
 
 
 def _public_key(point: bytes) -> VerifyKey:

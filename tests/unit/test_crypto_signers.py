@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from types import ModuleType
@@ -102,14 +103,16 @@ class _Token:
         self.key, self.copies, self.open_sessions = key, copies, 0
         self.point = b"\x04\x20" + key.verify_key.raw if point is None else point
 
-    def open(self, user_pin: str) -> "_Token":
-        if user_pin != "1234":
+    @contextmanager
+    def open(self, user_pin: str) -> Iterator["_Token"]:
+        # Like a real device: one login at a time for the whole process.
+        if user_pin != "1234" or self.open_sessions:
             raise _PinError
         self.open_sessions += 1
-        return self
-
-    def close(self) -> None:
-        self.open_sessions -= 1
+        try:
+            yield self
+        finally:
+            self.open_sessions -= 1
 
     def get_objects(self, query: dict[Any, Any]) -> Iterator[Any]:
         if query[_Attribute.LABEL] == "siro key":
@@ -144,14 +147,24 @@ def test_a_key_in_a_device_signs(monkeypatch: pytest.MonkeyPatch) -> None:
     signer = load_signer(URI, lambda: "1234")
     assert isinstance(signer, Pkcs11Signer)
     assert signer.verify_key == token.key.verify_key
-    signer.verify_key.verify(signer.sign(b"text"), b"text")
-    signer.close()
-    assert token.open_sessions == 0
+    second = load_signer(URI, lambda: "1234")
+    for handle in (signer, second, signer):
+        handle.verify_key.verify(handle.sign(b"text"), b"text")
+        assert token.open_sessions == 0
+
+
+def test_a_device_that_goes_away_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    token = _Token(generate_signing_key())
+    _plug_in(token, monkeypatch)
+    signer = load_signer(URI, lambda: "1234")
+    token.open_sessions = 1
+    with pytest.raises(SignerError, match="cannot be used"):
+        signer.sign(b"text")
 
 
 def test_a_wrong_pin_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     _plug_in(_Token(generate_signing_key()), monkeypatch)
-    with pytest.raises(SignerError, match="does not open"):
+    with pytest.raises(SignerError, match="cannot be used"):
         load_signer(URI, lambda: "0000")
 
 
