@@ -91,7 +91,7 @@ class RunDirectory:
         """The kept result of a task; None if there is none, or it cannot be read and must be computed
         again."""
         try:
-            with np.load(self._file(task)) as kept:
+            with self._file(task).open("rb") as file, np.load(file) as kept:
                 return BlockPairs(kept["left"].astype(np.int64), kept["right"].astype(np.int64), kept["dice"])
         except (FileNotFoundError, zipfile.BadZipFile, KeyError, EOFError, ValueError):
             return None

@@ -73,7 +73,7 @@ class Snapshot:
         :raises CheckpointError: it is missing, damaged or of another format; compute the groups anew.
         """
         try:
-            with np.load(path) as kept:
+            with path.open("rb") as file, np.load(file) as kept:
                 if int(kept["format"]) != FORMAT:
                     raise CheckpointError(
                         f"{path} has format {int(kept['format'])}, this version reads {FORMAT}"
