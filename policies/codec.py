@@ -25,8 +25,8 @@ from crypto.envelope import Envelope
 from crypto.envelope import payload_type as dsse_payload_type
 from crypto.errors import CanonicalError, CryptoError
 from crypto.keys import SealingPublicKey, VerifyKey
-from policies.errors import DocumentError
-from policies.ids import IdError, _Text
+from policies.errors import DocumentError, RuleError
+from policies.ids import IdError, Text
 
 MAX_DOCUMENT_BYTES = 4 * 1024 * 1024
 MAX_INT = 2**53
@@ -181,7 +181,7 @@ def _decode(kind: object, value: JsonValue, path: str, fill: bool) -> object:
         return _decode_mapping(get_args(kind), value, path, fill)
     if not isinstance(kind, type):
         raise TypeError(f"the codec does not know {kind!r}")
-    if is_dataclass(kind) and kind not in _OPAQUE:
+    if is_dataclass(kind) and kind not in OPAQUE:
         return _decode_dataclass(kind, value, path, fill)
     return _decode_scalar(kind, value, path)
 
@@ -221,13 +221,13 @@ def _decode_dataclass(kind: type, value: JsonValue, path: str, fill: bool) -> ob
     try:
         return kind(**arguments, **{n: None for n, p in plan.items() if p.optional and n not in arguments})
     except ValueError as error:
-        raise DocumentError(f"{path}: {error}") from error
+        raise RuleError(f"{path}: {error}") from error
 
 
 def _decode_scalar(kind: type, value: JsonValue, path: str) -> object:
     if kind is bool or kind is int:
         return _decode_number(kind, value, path)
-    if kind in _OPAQUE:
+    if kind in OPAQUE:
         return _decode_opaque(kind, _object(value, path), path)
     if not isinstance(value, str):
         raise DocumentError(f"{path}: expected text, found {_type_name(value)}")
@@ -236,7 +236,7 @@ def _decode_scalar(kind: type, value: JsonValue, path: str) -> object:
             return parse_time(value)
         if kind is date:
             return _parse_date(value)
-        if issubclass(kind, StrEnum | _Text):
+        if issubclass(kind, StrEnum | Text):
             return kind(value)
     except IdError as error:
         raise DocumentError(f"{path}: {error}") from None
@@ -332,4 +332,4 @@ def field_plan(kind: type) -> Mapping[str, FieldPlan]:
     return types.MappingProxyType(plan)
 
 
-_OPAQUE: frozenset[type] = frozenset({VerifyKey, SealingPublicKey, FrozenJson})
+OPAQUE: frozenset[type] = frozenset({VerifyKey, SealingPublicKey, FrozenJson})

@@ -132,14 +132,14 @@ def _strengths(clause: Clause) -> tuple[Strength, ...]:
 
 
 def _ages(clauses: Sequence[Clause]) -> tuple[int | None, ...]:
-    """Unknown, today, and both sides of every limit."""
+    """Unknown, and one age between every two limits."""
     limits = {
         limit
         for clause in clauses
         for limit in (clause.conditions.max_record_age_days, clause.conditions.older_than_days)
         if limit is not None
     }
-    return (None, *sorted({0} | limits | {limit + 1 for limit in limits}))
+    return (None, *sorted(limits or {0}), *([max(limits) + 1] if limits else []))
 
 
 def _markers(clauses: Sequence[Clause]) -> tuple[frozenset[Marker], ...]:

@@ -13,11 +13,11 @@ from typing import ClassVar
 from crypto.canonical import sha256_hex
 from crypto.keys import SealingPublicKey, VerifyKey
 from policies.codec import Document, write
-from policies.ids import AgencyId, Email, FederationId, Line, PersonId, _Text
+from policies.ids import AgencyId, Email, FederationId, Line, PersonId, Text
 from policies.vocabulary import AgencyKind, OfficerRole
 
 
-class Pem(_Text):
+class Pem(Text):
     """One PEM block."""
 
     __slots__ = ()
@@ -25,7 +25,7 @@ class Pem(_Text):
     SHAPE = "one PEM block"
 
 
-class Base64Url(_Text):
+class Base64Url(Text):
     """Bytes in base64url without padding."""
 
     __slots__ = ()

@@ -2,6 +2,7 @@
 
 PolicyError
 ├── DocumentError          a document does not have the shape of its type
+│   └── RuleError          every field has its shape, but together they break a rule of the type
 ├── TrustError             root or registry may not be trusted
 │   ├── ThresholdError     too few keys, persons or organisations signed
 │   ├── RollbackError      an older version, or the same version with other content
@@ -25,6 +26,10 @@ class PolicyError(Exception):
 
 class DocumentError(PolicyError):
     """A document does not have the shape of its type; the message names the JSON path."""
+
+
+class RuleError(DocumentError):
+    """Every field has its shape, but together they break a rule of the type."""
 
 
 class TrustError(PolicyError):

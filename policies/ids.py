@@ -13,7 +13,7 @@ class IdError(ValueError):
     """A string does not have the shape that its id type demands."""
 
 
-class _Text(str):
+class Text(str):
     """A string that matches `PATTERN` in full."""
 
     __slots__ = ()
@@ -26,7 +26,7 @@ class _Text(str):
         return super().__new__(cls, text)
 
 
-class _Slug(_Text):
+class _Slug(Text):
     __slots__ = ()
     PATTERN = r"(?=.{1,63}$)[a-z0-9]+(-[a-z0-9]+)*"
     SHAPE = "1 to 63 lower-case letters, digits and single hyphens"
@@ -56,7 +56,7 @@ class PolicyId(_Slug):
     __slots__ = ()
 
 
-class PersonId(_Text):
+class PersonId(Text):
     """An officer: one human being, whatever number of keys and roles."""
 
     __slots__ = ()
@@ -64,7 +64,7 @@ class PersonId(_Text):
     SHAPE = "1 to 63 lower-case letters and digits, joined by single dots, hyphens or underscores"
 
 
-class DocumentId(_Text):
+class DocumentId(Text):
     """A request, decision, release, receipt, approval or recall."""
 
     __slots__ = ()
@@ -72,7 +72,7 @@ class DocumentId(_Text):
     SHAPE = "8 to 64 lower-case letters, digits and hyphens"
 
 
-class Name(_Text):
+class Name(Text):
     """A machine name: projection, exact token, record type, field or marker."""
 
     __slots__ = ()
@@ -98,7 +98,7 @@ class Marker(Name):
     __slots__ = ()
 
 
-class Hash256(_Text):
+class Hash256(Text):
     """A SHA-256 in lower-case hex."""
 
     __slots__ = ()
@@ -106,7 +106,7 @@ class Hash256(_Text):
     SHAPE = "64 lower-case hexadecimal digits (a SHA-256)"
 
 
-class HexBytes(_Text):
+class HexBytes(Text):
     """Bytes in lower-case hex."""
 
     __slots__ = ()
@@ -118,7 +118,7 @@ class HexBytes(_Text):
 _UNSEEN = r"\x7f-\x9f\u2028\u2029\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff"
 
 
-class Line(_Text):
+class Line(Text):
     """One line of text for people: 1 to 300 characters without control characters."""
 
     __slots__ = ()
@@ -126,7 +126,7 @@ class Line(_Text):
     SHAPE = "one line of 1 to 300 printable characters without leading or trailing blanks"
 
 
-class Prose(_Text):
+class Prose(Text):
     """A paragraph for people: 1 to 4000 characters; line feeds are allowed, other control characters are
     not.
     """
@@ -136,7 +136,7 @@ class Prose(_Text):
     SHAPE = "text of 1 to 4000 printable characters without leading or trailing blanks"
 
 
-class UnitDecimal(_Text):
+class UnitDecimal(Text):
     """A number from 0 to 1 written as a decimal, because signed documents hold no floats."""
 
     __slots__ = ()
@@ -144,7 +144,7 @@ class UnitDecimal(_Text):
     SHAPE = 'a decimal between "0.0" and "1.0" with up to six places'
 
 
-class SpiffeUri(_Text):
+class SpiffeUri(Text):
     """A TLS identity: `spiffe://<federation>/agency/<id>` or `spiffe://<federation>/broker`."""
 
     __slots__ = ()
@@ -152,7 +152,7 @@ class SpiffeUri(_Text):
     SHAPE = "spiffe://<federation>/agency/<id> or spiffe://<federation>/broker"
 
 
-class HttpsUrl(_Text):
+class HttpsUrl(Text):
     """An https address."""
 
     __slots__ = ()
@@ -160,7 +160,7 @@ class HttpsUrl(_Text):
     SHAPE = "an https:// address without query"
 
 
-class Email(_Text):
+class Email(Text):
     """A contact address."""
 
     __slots__ = ()
@@ -168,7 +168,7 @@ class Email(_Text):
     SHAPE = "an e-mail address"
 
 
-class LinkTokenText(_Text):
+class LinkTokenText(Text):
     """A link token as text: 128 bits in lower-case base32 without padding."""
 
     __slots__ = ()
@@ -176,7 +176,7 @@ class LinkTokenText(_Text):
     SHAPE = "26 characters of lower-case base32"
 
 
-class FieldValue(_Text):
+class FieldValue(Text):
     """A value of a record's field as it is released: up to 20,000 characters, line feeds and tabs allowed."""
 
     __slots__ = ()

@@ -323,3 +323,33 @@ def sample_policy(**changes: object) -> SharingPolicy:
         ),
     }
     return SharingPolicy(**(values | changes))  # type: ignore[arg-type] # the test names real fields
+
+
+def template_values(text: str) -> dict[str, str]:
+    """Sample values for every placeholder of a template."""
+    from policies.authoring import placeholders
+
+    fixed = {
+        "federation": str(FEDERATION),
+        "policy_id": "sample-policy",
+        "status_url": "https://status.example/sample-policy",
+        "not_before": "2026-03-01T00:00:00Z",
+        "not_after": "2027-02-28T00:00:00Z",
+        "review_by": "2026-09-01T00:00:00Z",
+        "linkage": str(LINKAGE),
+        "dpia_reference": "DPIA-2026-001",
+        "dpia_hash": "cd" * 32,
+        "dpia_completed": "2026-01-15",
+        "rights_contact": "rights@testshire.example",
+    }
+    endings = {
+        "name": "Testshire {}",
+        "ico": "ZA000001",
+        "dpo_advice": "Proceed, and review after six months.",
+        "dpo_date": "2026-02-01",
+    }
+    values = {}
+    for name in placeholders(text):
+        agency_name, _, ending = name.partition("_")
+        values[name] = fixed.get(name) or endings.get(ending, agency_name).format(agency_name)
+    return values
