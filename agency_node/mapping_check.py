@@ -20,6 +20,7 @@ from agency_node.normalise import NormalisationReport, Reason
 from agency_node.sources import JoinedSource, ProblemLog, RowFault, SourceError, open_source
 from agency_node.subjects import Subject, SubjectType
 
+_PLURALS: Final[dict[SubjectType, str]] = {"person": "people", "place": "places"}
 _WANTED: Final[dict[SubjectType, tuple[str, ...]]] = {
     "person": ("given_names", "family_name", "date_of_birth", "sex", "house", "street", "postcode"),
     "place": ("house", "street", "town", "postcode", "uprn"),
@@ -90,7 +91,7 @@ class MappingCriticism:
         if self.unusable:
             yield "The mapping cannot be used", list(self.unusable)
         read = [
-            f"{count:,} {'people' if kind == 'person' else 'places'} with {self.identities[kind]:,} identities"
+            f"{count:,} {_PLURALS[kind]} with {self.identities[kind]:,} identities"
             for kind, count in self.subjects.items()
         ]
         read.append(f"{self.problems.rows_lost:,} rows would be left out")
@@ -115,7 +116,7 @@ class MappingCriticism:
 
 
 def check_mapping(mapping: SourceMapping, *, today: date) -> MappingCriticism:
-    """Read everything that the mapping names, and say what is wrong. Raises nothing for faults of the data."""
+    """Read everything that the mapping names, and say what is wrong; faults of the data raise nothing."""
     lenient = replace(mapping, on_bad_row="skip")
     try:
         source = open_source(lenient, today=today)
@@ -195,7 +196,7 @@ def _field_suggestions(report: NormalisationReport) -> Iterator[str]:
             continue
         unreadable = counts.reasons[Reason.INVALID_FORMAT] + counts.reasons[Reason.UNKNOWN_CODE]
         if unreadable > 0.2 * counts.given:
-            yield f"{name}: {unreadable / counts.given:.0%} cannot be read; is it the right column and format?"
+            yield f"{name}: {unreadable / counts.given:.0%} cannot be read; is it the right column?"
         if counts.reasons[Reason.US_ORDER] > 0.05 * counts.given:
             yield f'{name}: many dates are possible only as month/day/year; try date_order = "mdy"'
         if counts.reasons[Reason.NUMBER_DAMAGED]:

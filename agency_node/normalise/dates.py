@@ -218,7 +218,9 @@ def _read_single(part: str, rule: DateRule, reasons: list[Reason]) -> DateReadin
         return DateReading(reasons=(*reasons, Reason.INVALID_FORMAT))
     if len(part) == 8:
         first, second, last = part[:4], part[4:6], part[6:]
-        if _is_date(int(first), int(second), int(last), rule) or second == "00":
+        if _is_date(int(first), int(second), int(last), rule) or (
+            rule.earliest_year <= int(first) < 2100 and "00" in (second, last)
+        ):
             return _judge(_number(first), _number(second), _number(last), rule, reasons)
         return _read_parts([part[:2], part[2:4], part[4:]], part, rule, reasons)
     if len(part) == 4:

@@ -182,8 +182,11 @@ class Assembler:
         self._keep(fields, field, row, "house", reading.house)
         self._keep(fields, field, row, "street", reading.street)
         self._keep(fields, field, row, "town", reading.town)
-        if reading.postcode.value:
-            fields.setdefault("postcode", reading.postcode.value)
+        if "postcode" not in fields:
+            outcome = reading.postcode
+            self._report.record("postcode", outcome, given=bool(outcome.value or outcome.reasons))
+            if outcome.value:
+                fields["postcode"] = outcome.value
 
     def _keep(
         self, fields: dict[str, str], field: FieldRule, row: RawRow, name: str, outcome: Outcome

@@ -17,8 +17,8 @@ class CsvFolderSource(JoinedSource):
     """Streams the main file; side files and record files are indexed on disk at the first need.
 
     The index takes about the size of those files in ``work_folder`` (by default the system's temporary
-    folder) until the source is closed; memory does not grow with the files. Files are read as they were when first
-    needed: open a new source to see later changes.
+    folder) until the source is closed; memory does not grow with the files. Files are read as they were when
+    first needed: open a new source to see later changes.
     """
 
     def __init__(self, mapping: SourceMapping, *, today: date, work_folder: Path | None = None) -> None:

@@ -78,9 +78,10 @@ def _places(table: str, names: list[str], columns: tuple[str, ...]) -> list[tupl
         raise SourceStructureError(f'{table}, line 1: the header has "{clash[0]}" twice; rename one of them')
     for column in columns:
         if column not in names:
-            raise SourceStructureError(
-                f'{table}, line 1: there is no column "{column}"{suggestion(column, names)}'
-            )
+            hint = suggestion(column, names)
+            if len(names) == 1 and (other := next((mark for mark in ";\t|," if mark in names[0]), "")):
+                hint = f"; the header is one column, so perhaps the delimiter is {other!r}"
+            raise SourceStructureError(f'{table}, line 1: there is no column "{column}"{hint}')
     return [(column, names.index(column)) for column in columns]
 
 

@@ -1,0 +1,170 @@
+"""Databases as sources: the same subjects as from files, on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Column, Date, Integer, MetaData, Numeric, String, Table, create_engine, insert, text
+
+from agency_node.mapping import load_mapping
+from agency_node.mapping_check import run_check
+from agency_node.sources import JoinedSource, SourceError, SourceStructureError, SqlSource, open_source
+from agency_node.subjects import Subject, SubjectId
+
+_TODAY = date(2026, 1, 1)
+_MAPPING = """
+[source]
+kind = "sql"
+url = "{url}"
+
+[people]
+table = "people"
+subject_id = "id"
+[people.fields]
+given_names = "forename"
+family_name = "surname"
+date_of_birth = "dob"
+postcode = "postcode"
+[[people.markers]]
+marker = "restricted"
+column = "access"
+values = ["r"]
+
+[[people.former_names]]
+table = "names"
+subject_id = "person"
+fields = {{ family_name = "was" }}
+
+[[records]]
+record_type = "referral"
+table = "referrals"
+record_id = "ref"
+subject_id = "person"
+occurred = "made"
+[records.fields]
+score = {{ column = "score", type = "number" }}
+"""
+
+
+def _fill(url: str, people: int = 3) -> None:
+    engine = create_engine(url)
+    metadata = MetaData()
+    table = Table(
+        "people",
+        metadata,
+        Column("id", Integer, primary_key=True),
+        *(Column(name, String(40)) for name in ("forename", "surname", "postcode", "access")),
+        Column("dob", Date),
+    )
+    names = Table("names", metadata, Column("person", Integer), Column("was", String(40)))
+    referrals = Table(
+        "referrals",
+        metadata,
+        Column("ref", String(8), primary_key=True),
+        Column("person", Integer),
+        Column("made", Date),
+        Column("score", Numeric(6, 2)),
+    )
+    metadata.create_all(engine)
+    with engine.begin() as connection:
+        connection.execute(
+            insert(table),
+            [
+                {
+                    "id": number,
+                    "forename": "Ann",
+                    "surname": "Lee",
+                    "postcode": "LS1 4AB",
+                    "access": "R" if number == 2 else None,
+                    "dob": date(1980, 3, 4),
+                }
+                for number in range(1, people + 1)
+            ],
+        )
+        connection.execute(insert(names), [{"person": 2, "was": "Ray"}, {"person": 77, "was": "Poe"}])
+        connection.execute(
+            insert(referrals), [{"ref": "R1", "person": 2, "made": date(2020, 1, 1), "score": 2.5}]
+        )
+    engine.dispose()
+
+
+def _open(folder: Path, url: str) -> JoinedSource:
+    (folder / "mapping.toml").write_text(_MAPPING.format(url=url))
+    return open_source(load_mapping(folder / "mapping.toml"), today=_TODAY)
+
+
+def _all(source: JoinedSource, chunk: int = 2) -> list[Subject]:
+    return [subject for part in source.subjects(chunk=chunk) for subject in part]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'cases.db'}"
+    else:
+        found: str = request.getfixturevalue("postgres_url")
+        yield found
+
+
+def test_subjects_and_records_from_a_database(tmp_path: Path, url: str) -> None:
+    _fill(url)
+    with _open(tmp_path, url) as source:
+        assert isinstance(source, SqlSource)
+        first, second, third = _all(source)
+        assert first.identities[0].fields["date_of_birth"] == "1980-03-04"
+        assert [identity.fields["family_name"] for identity in second.identities] == ["LEE", "RAY"]
+        assert second.markers == {"restricted"}
+        assert third.subject_id == "3"
+        (record,) = source.records_for(SubjectId("2"))
+        assert (record.occurred, record.fields, record.markers) == (
+            date(2020, 1, 1),
+            {"score": "2.50"},
+            {"restricted"},
+        )
+        assert source.records_for(SubjectId("not a number")) == []
+        assert source.subject(SubjectId("2")) == second
+        assert len(_all(source, 1)) == 3
+    report, code = run_check(tmp_path / "mapping.toml", today=_TODAY)
+    assert code == 1
+    assert "names line 2, column person: the subject's number is not in the main table" in report
+
+
+def test_a_missing_table_or_column_is_named(tmp_path: Path, url: str) -> None:
+    _fill(url)
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text("ALTER TABLE people RENAME COLUMN forename TO forenames"))
+        connection.execute(text("ALTER TABLE names RENAME TO namez"))
+    engine.dispose()
+    with _open(tmp_path, url) as source:
+        assert source.structure_faults() == [
+            'table people: there is no column "forename"; did you mean "forenames"?',
+            'there is no table "names"; did you mean "namez"?',
+        ]
+        with pytest.raises(SourceStructureError, match='did you mean "forenames"'):
+            _all(source)
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("sqlite:////nowhere/at/all/x.db", "database sqlite: no connection"),
+        (
+            "postgresql+psycopg://u:hunter2@127.0.0.1:1/x?connect_timeout=1",
+            "database postgresql at 127.0.0.1",
+        ),
+        ("hunter2", "cannot be read"),
+        ("nosuch://u:hunter2@h/x", "cannot be read"),
+        ("mysql+pymysql://u:hunter2@h/x", "driver pymysql is not installed"),
+    ],
+)
+def test_a_database_out_of_reach_is_told_without_the_password(tmp_path: Path, url: str, message: str) -> None:
+    with pytest.raises(SourceError) as caught, _open(tmp_path, url) as source:
+        _all(source)
+    assert message in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
