@@ -41,8 +41,8 @@ def canonical_json(value: JsonInput) -> bytes:
 
 def parse_canonical(data: bytes, *, max_bytes: int = MAX_BYTES) -> JsonValue:
     """Parse bytes that must be exactly canonical; raises CanonicalError for anything else."""
-    value = parse_strict(data, max_bytes=max_bytes)
-    if canonical_json(value) != data:
+    value, canonical = _parse(data, max_bytes)
+    if canonical != data:
         raise CanonicalError(
             "the JSON is valid but not canonical (RFC 8785): check key order, spaces and escapes"
         )
@@ -55,26 +55,7 @@ def parse_strict(data: bytes, *, max_bytes: int = MAX_BYTES) -> JsonValue:
     Refuses duplicate keys, floats, `-0`, integers beyond 2**53 - 1, NaN and Infinity, nesting deeper than
     `MAX_DEPTH`, a byte order mark, bytes that are not UTF-8 and more than `max_bytes` bytes.
     """
-    if len(data) > max_bytes:
-        raise CanonicalError(f"the document has {len(data)} bytes; the limit is {max_bytes}")
-    try:
-        value: JsonValue = json.loads(
-            data.decode("utf-8"),
-            object_pairs_hook=_unique_object,
-            parse_float=_refuse_float,
-            parse_int=_bounded_int,
-            parse_constant=_refuse_constant,
-        )
-    except UnicodeDecodeError as error:
-        raise CanonicalError(f"the document is not UTF-8 (byte {error.start})") from None
-    except json.JSONDecodeError as error:
-        raise CanonicalError(
-            f"the document is not JSON: {error.msg} at line {error.lineno} column {error.colno}"
-        ) from None
-    except RecursionError:
-        raise CanonicalError(f"the document is nested deeper than {MAX_DEPTH} levels") from None
-    canonical_json(value)
-    return value
+    return _parse(data, max_bytes)[0]
 
 
 def sha256_hex(data: bytes) -> str:
@@ -130,6 +111,29 @@ def require_integer(value: JsonValue, what: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise CanonicalError(f"{what} must be an integer of at least zero")
     return value
+
+
+def _parse(data: bytes, max_bytes: int) -> tuple[JsonValue, bytes]:
+    """The value and its canonical encoding, whose making proves depth, integers and text to be in bounds."""
+    if len(data) > max_bytes:
+        raise CanonicalError(f"the document has {len(data)} bytes; the limit is {max_bytes}")
+    try:
+        value: JsonValue = json.loads(
+            data.decode("utf-8"),
+            object_pairs_hook=_unique_object,
+            parse_float=_refuse_float,
+            parse_int=_bounded_int,
+            parse_constant=_refuse_constant,
+        )
+    except UnicodeDecodeError as error:
+        raise CanonicalError(f"the document is not UTF-8 (byte {error.start})") from None
+    except json.JSONDecodeError as error:
+        raise CanonicalError(
+            f"the document is not JSON: {error.msg} at line {error.lineno} column {error.colno}"
+        ) from None
+    except RecursionError:
+        raise CanonicalError(f"the document is nested deeper than {MAX_DEPTH} levels") from None
+    return value, canonical_json(value)
 
 
 def _plain(value: JsonInput, depth: int) -> JsonValue:

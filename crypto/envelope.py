@@ -57,9 +57,12 @@ class Signature:
             raise EnvelopeError("a key id is from 1 to 128 printable ASCII characters")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Envelope:
-    """A payload with its type and signatures; nothing about it is trusted until `verified_keys` says so."""
+    """A payload with its type and signatures; nothing about it is trusted until `verified_keys` says so.
+
+    The payload may be a released record: the `repr` does not show it.
+    """
 
     payload_type: str
     payload: bytes
@@ -75,6 +78,9 @@ class Envelope:
             raise EnvelopeError("the envelope has two signatures under the same key id")
         if ids != sorted(ids):
             raise EnvelopeError("the signatures of an envelope must be in order of key id")
+
+    def __repr__(self) -> str:
+        return f"Envelope({self.payload_type}, {len(self.payload)} bytes, {len(self.signatures)} signatures)"
 
     @property
     def pae(self) -> bytes:

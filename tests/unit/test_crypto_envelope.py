@@ -175,6 +175,10 @@ def test_payloads_are_standard_base64(signers: list[SigningKey]) -> None:
     assert fields["payload"] == base64.b64encode(b"\xfb\xff").decode()
 
 
+def test_a_payload_is_not_shown(signers: list[SigningKey]) -> None:
+    assert "Susan" not in repr(sign_envelope(TYPE, b'{"name":"Susan"}', signers))
+
+
 def test_payload_types_are_ours() -> None:
     assert TYPE == "application/vnd.tallystick.example.v1+json"
     assert payload_type("sharing-policy", 2) == "application/vnd.tallystick.sharing-policy.v2+json"
