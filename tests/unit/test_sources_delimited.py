@@ -86,7 +86,7 @@ def test_a_table_is_a_file_inside_the_folder(tmp_path: Path) -> None:
     (inner / "people.csv").write_text("id,name\n1,a\n")
     with pytest.raises(SourceStructureError, match="outside the source folder"):
         list(read_delimited(CsvSettings(inner), "../secret.csv", ("id",), lambda _: None))
-    with pytest.raises(SourceError, match='did you mean "people.csv"'):
+    with pytest.raises(SourceError, match=r'did you mean "people\.csv"'):
         list(read_delimited(CsvSettings(inner), "peple.csv", ("id",), lambda _: None))
 
 
