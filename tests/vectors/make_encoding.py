@@ -105,9 +105,8 @@ def section_vectors(subject_type: Any, fields: dict[str, str]) -> dict[str, Any]
     keys = EncodingKeys.derive(LINKAGE_KEY, LINKAGE, EPOCH, section)
     checked = EncodingSection.from_json(section, narrow_exceptions={"place"})
     subject = Subject(SubjectId("1"), subject_type, (Identity(fields),))
-    rows = list(encode_subjects(checked, [subject], keys, {subject.subject_id: bytes(16)}, EncodingReport()))[
-        0
-    ]
+    handles = {subject.subject_id: bytes(16)}
+    rows = next(encode_subjects(checked, [subject], keys, handles, EncodingReport()))
     projection, token = checked.projections[0], checked.exact_tokens[0]
     value = exact_token(token, fields, keys)
     assert value is not None
