@@ -14,6 +14,7 @@ PolicyError
 │   ├── WrongDocumentError the statement is about another document
 │   ├── WrongPageError     the statement is about another rendered page
 │   └── QuorumNotMetError  what is missing, in words
+├── RequestError           a disclosure request is not its officer's and node's, or is out of time
 ├── LifecycleError         an event is not allowed in this state
 ├── StatusError            a status snapshot may not be accepted
 └── CompilationError       the policy engine refused generated rules: a fault, never a decision
@@ -74,6 +75,10 @@ class WrongPageError(SigningError):
 
 class QuorumNotMetError(SigningError):
     """The required officers have not all signed; the message says who is missing."""
+
+
+class RequestError(PolicyError):
+    """A disclosure request is not signed by its officer and node, or is out of time."""
 
 
 class LifecycleError(PolicyError):

@@ -23,6 +23,7 @@ from policies.agreement import (
     Projection,
     SubjectType,
 )
+from policies.authoring import placeholders
 from policies.clauses import (
     LINK_AGENCY,
     LINK_EXISTS,
@@ -183,11 +184,6 @@ class FederationSimulator:
         return signed(document, [key_of(holder) for holder in holders])
 
 
-def sample_schema() -> dict[str, object]:
-    """A stand-in for a clkhash schema: agreements carry it without looking inside."""
-    return {"version": 3, "clkConfig": {"l": 1024}, "features": [{"identifier": "given_names"}]}
-
-
 def sample_agreement(participants: Sequence[AgencyId] = (POLICE, CARE, NHS)) -> LinkageAgreement:
     """A person linkage."""
     return LinkageAgreement(
@@ -327,8 +323,6 @@ def sample_policy(**changes: object) -> SharingPolicy:
 
 def template_values(text: str) -> dict[str, str]:
     """Sample values for every placeholder of a template."""
-    from policies.authoring import placeholders
-
     fixed = {
         "federation": str(FEDERATION),
         "policy_id": "sample-policy",
