@@ -16,6 +16,6 @@ def kernel_available() -> bool:
         found = False
     if not found:
         _logger.warning(
-            "numba is not installed: matching runs on NumPy alone, with the same results, ten times slower or worse"
+            "numba is not installed: matching runs on NumPy alone, with the same results, but far slower"
         )
     return found

@@ -13,8 +13,8 @@ from broker.matching.scan import CHUNK_QUERIES, Matches, Progress, Scan
 from broker.matching.segment import NO_ROW, Segment
 from broker.matching.transpose import LANES, Packed, checked_packed, rarest_first
 
-DEFAULT_MAX_PAIRS = 50_000_000
-"""Pairs a query returns at most unless told otherwise: 1.2 GB of arrays."""
+DEFAULT_MAX_PAIRS = 20_000_000
+"""Pairs a query returns at most unless told otherwise: half a gigabyte of arrays."""
 MAX_BITS = 65_536
 _BULK_BLOCKS = 4
 _COPY_BLOCKS = 64

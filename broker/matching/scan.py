@@ -129,6 +129,7 @@ class Scan:
         self._total = len(queries) * sum(s.lanes for s in self._segments)
         self._done = 0
         self._pairs = 0
+        self._compared = 0
         self._lock = threading.Lock()
         self._stop = threading.Event()
         compiled = len(order) <= KERNEL_MAX_BITS and kernel_available()
@@ -187,15 +188,16 @@ class Scan:
         if self._progress is not None:
             self._progress(self._done, self._total)
 
-    def _count(self, pairs: int) -> None:
+    def _count(self, pairs: int, task: _Task, blocks: int) -> None:
+        """Add to what was found and to what was compared: ``blocks`` more blocks of ``task``."""
         if self._stop.is_set():
             raise _Stopped
         with self._lock:
             self._pairs += pairs
+            self._compared += blocks * LANES * len(task.tile)
             if self._max_pairs is not None and self._pairs > self._max_pairs:
-                compared = max(self._done, 1)
-                estimate = max(self._pairs, int(self._pairs * (self._total / compared)))
-                raise PairLimitError(self._pairs, estimate, self._max_pairs, "matching")
+                share = min(1.0, self._compared / self._total) or LANES / self._total
+                raise PairLimitError(self._pairs, round(self._pairs / share), self._max_pairs, "matching")
 
     def _scan_compiled(self, task: _Task) -> list[_Found]:
         from broker.matching import kernel  # compiling is slow to import and not always there
@@ -208,6 +210,7 @@ class Scan:
         position = np.array([task.first_block, 0], np.int64)
         parts: list[_Found] = []
         while position[0] < task.end_block:
+            block = int(position[0])
             n = kernel.scan_tile(
                 segment.planes,
                 segment.gone,
@@ -223,7 +226,7 @@ class Scan:
                 task.end_block,
                 *buffers,
             )
-            self._count(n)
+            self._count(n, task, int(position[0]) - block)
             if n:
                 parts.append(buffers.first(n))
         return parts
@@ -241,7 +244,7 @@ class Scan:
             both = popcount[:, None] + segment.lane_popcount[lanes][None, :]
             held = segment.lane_row[lanes] >= 0
             query, lane = np.nonzero((overlap >= self._needed[both]) & held)
-            self._count(len(query))
+            self._count(len(query), task, end - block)
             parts.append(
                 _Found(
                     query.astype(np.int32),
