@@ -95,7 +95,9 @@ class AuditLog:
         """The proof that the log of `new_size` leaves begins with that of `old_size`."""
         size = await tx.audit.size()
         if not 0 <= old_size <= new_size <= size:
-            raise RefusedError(ErrorCode.INVALID_ARGUMENT, f"the log has {size} leaves; ask for sizes up to that")
+            raise RefusedError(
+                ErrorCode.INVALID_ARGUMENT, f"the log has {size} leaves; ask for sizes up to that"
+            )
         recorder = _Recorder()
         merkle.consistency_proof(recorder, old_size, new_size)
         nodes = await tx.audit.nodes(recorder.wanted)
@@ -129,7 +131,9 @@ class AuditLog:
         except (CheckpointError, UnicodeDecodeError) as error:
             raise RefusedError(ErrorCode.INVALID_ARGUMENT, f"not a cosignature: {error}") from None
         except SignatureError as error:
-            raise RefusedError(ErrorCode.SIGNATURE_INVALID, f"the cosignature does not hold: {error}") from None
+            raise RefusedError(
+                ErrorCode.SIGNATURE_INVALID, f"the cosignature does not hold: {error}"
+            ) from None
         await tx.audit.put_checkpoint(size, signed.to_bytes())
 
 

@@ -84,6 +84,6 @@ def clk_bytes(projection: Projection) -> int:
     length = cast("dict[str, object]", config).get("l") if isinstance(config, dict) else None
     if not isinstance(length, int) or isinstance(length, bool) or not 0 < length <= 65_536 or length % 8:
         raise DocumentError(
-            f"$.encoding.projections ({projection.name}): the schema's clkConfig.l must be a multiple of 8 bits"
+            f"$.encoding.projections ({projection.name}): clkConfig.l must be a multiple of 8 bits"
         )
     return length // 8

@@ -1,0 +1,156 @@
+"""Epochs: the life of one linkage key, which the broker never learns."""
+
+from __future__ import annotations
+
+import hmac
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+from broker.audit import AuditLog, Clock
+from broker.catalogue import Catalogue
+from broker.linkages import Linkage
+from broker.store.model import Confirmation, EpochRecord
+from broker.store.ports import BrokerStore, Transaction
+from crypto.audit import AuditAction
+from crypto.canonical import JsonInput
+from protos.wire.errors import ErrorCode, RefusedError
+from protos.wire.linkage import Epoch, EpochState, RotationReason
+
+_HASH_BYTES = 32
+
+
+class EpochService:
+    """Opens epochs, compares key confirmations and rotates."""
+
+    def __init__(self, store: BrokerStore, catalogue: Catalogue, audit: AuditLog, clock: Clock) -> None:
+        self._store = store
+        self._catalogue = catalogue
+        self._audit = audit
+        self._clock = clock
+
+    async def ensure(self, tx: Transaction, linkage: Linkage) -> EpochRecord:
+        """The current epoch; a first one for a new linkage, a further one for a new agreement."""
+        current = await tx.epochs.current(linkage.id)
+        if current is not None and current.agreement_hash == linkage.hash:
+            return current
+        return await self._open(tx, linkage, current.epoch + 1 if current else 1)
+
+    async def current(self, agency: str, linkage_id: str) -> Epoch:
+        """The current epoch and who confirmed its key."""
+        linkage = self._catalogue.linkage_for(linkage_id, agency)
+        async with self._store.write() as tx:
+            record = await self.ensure(tx, linkage)
+            confirmed = await tx.epochs.confirmations(linkage.id, record.epoch)
+        return Epoch(
+            record.epoch,
+            record.state,
+            tuple(item.agency for item in confirmed),
+            record.agreement_hash,
+            record.schema_hash,
+        )
+
+    async def rotate(
+        self, agency: str, linkage_id: str, believed_current: int, reason: RotationReason
+    ) -> int:
+        """Opens the next epoch, unless somebody did so already; returns the current one.
+
+        After a suspicion the encodings of the old key are deleted at once. Links stand until the new epoch's
+        first run.
+        """
+        linkage = self._catalogue.linkage_for(linkage_id, agency)
+        async with self._store.write() as tx:
+            current = await self.ensure(tx, linkage)
+            if believed_current > current.epoch:
+                raise RefusedError(
+                    ErrorCode.WRONG_EPOCH, f"the current epoch of {linkage.id} is {current.epoch}"
+                )
+            if believed_current < current.epoch:
+                return current.epoch
+            record = await self._open(tx, linkage, current.epoch + 1)
+            if reason is RotationReason.SUSPICION:
+                await tx.encodings.drop_before(linkage.id, record.epoch)
+            return record.epoch
+
+    async def confirm(
+        self, agency: str, linkage_id: str, epoch: int, confirmation: Confirmation
+    ) -> EpochState:
+        """Takes a participant's confirmation; the last one decides whether the epoch opens.
+
+        Raises:
+            RefusedError: WRONG_EPOCH; KEY_MISMATCH where the epoch failed already, or the agency said
+                something else before.
+        """
+        if not len(confirmation.transcript_hash) == len(confirmation.confirmation) == _HASH_BYTES:
+            raise RefusedError(
+                ErrorCode.INVALID_ARGUMENT, "a transcript hash and a confirmation have 32 bytes each"
+            )
+        linkage = self._catalogue.linkage_for(linkage_id, agency)
+        async with self._store.write() as tx:
+            record = await self.ensure(tx, linkage)
+            if epoch != record.epoch:
+                raise RefusedError(
+                    ErrorCode.WRONG_EPOCH, f"the current epoch of {linkage.id} is {record.epoch}, not {epoch}"
+                )
+            held = {item.agency: item for item in await tx.epochs.confirmations(linkage.id, epoch)}
+            known = held.get(agency)
+            if known is not None and not _same(known, confirmation):
+                raise RefusedError(
+                    ErrorCode.KEY_MISMATCH,
+                    f"{agency} confirmed another key in epoch {epoch}; ask for a new epoch",
+                )
+            if record.state is EpochState.FAILED:
+                raise RefusedError(
+                    ErrorCode.KEY_MISMATCH, f"the keys of epoch {epoch} differ; ask for a new epoch"
+                )
+            if known is None:
+                await tx.epochs.add_confirmation(linkage.id, epoch, confirmation)
+                held[agency] = confirmation
+            if record.state is EpochState.KEYING and set(held) >= set(linkage.agencies):
+                return await self._decide(tx, linkage, record, list(held.values()))
+            return record.state
+
+    async def _open(self, tx: Transaction, linkage: Linkage, number: int) -> EpochRecord:
+        record = EpochRecord(
+            linkage.id,
+            number,
+            EpochState.KEYING,
+            linkage.hash,
+            linkage.agreement.schema_hash,
+            self._clock(),
+        )
+        await tx.epochs.put(record)
+        return record
+
+    async def _decide(
+        self, tx: Transaction, linkage: Linkage, record: EpochRecord, said: Sequence[Confirmation]
+    ) -> EpochState:
+        differing = dissenters(said)
+        state = EpochState.FAILED if differing else EpochState.OPEN
+        await tx.epochs.put(replace(record, state=state))
+        body: dict[str, JsonInput] = {
+            "linkage": linkage.id,
+            "epoch": record.epoch,
+            "differing": list(differing),
+        }
+        action = AuditAction.EPOCH_FAILED if differing else AuditAction.EPOCH_KEYED
+        await self._audit.append(tx, action, body, policy=linkage.hash)
+        return state
+
+
+def dissenters(said: Sequence[Confirmation]) -> tuple[str, ...]:
+    """Who said something else than most; all, where no key has more supporters than any other."""
+    votes = Counter((item.transcript_hash, item.confirmation) for item in said)
+    (majority, most), *others = votes.most_common(2)
+    if not others:
+        return ()
+    tied = others[0][1] == most
+    return tuple(
+        sorted(item.agency for item in said if tied or (item.transcript_hash, item.confirmation) != majority)
+    )
+
+
+def _same(one: Confirmation, other: Confirmation) -> bool:
+    return hmac.compare_digest(one.confirmation, other.confirmation) and hmac.compare_digest(
+        one.transcript_hash, other.transcript_hash
+    )

@@ -1,0 +1,89 @@
+"""One encoded subject against everything held, under the policy checks of any link. Nothing is stored of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from broker.audit import Clock
+from broker.catalogue import Catalogue
+from broker.epochs import EpochService
+from broker.links import LinkService
+from broker.matcher import Matcher
+from broker.rows import handles_of
+from broker.store.model import Segment, Subject
+from broker.store.ports import BrokerStore
+from protos.wire.errors import ErrorCode, RefusedError
+from protos.wire.linkage import EncodingBatch, EpochState, Link, check_batch
+
+
+class LookUpService:
+    """Answers look-ups, so many a minute for each agency: a look-up is a question about a person."""
+
+    def __init__(
+        self,
+        store: BrokerStore,
+        catalogue: Catalogue,
+        epochs: EpochService,
+        links: LinkService,
+        matcher: Matcher,
+        per_minute: int,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._catalogue = catalogue
+        self._epochs = epochs
+        self._links = links
+        self._matcher = matcher
+        self._per_minute = per_minute
+        self._clock = clock
+        self._recent: dict[str, deque[float]] = {}
+        self._preparing = asyncio.Lock()
+
+    async def look_up(
+        self, agency: str, linkage_id: str, epoch: int, schema_hash: str, rows: EncodingBatch
+    ) -> tuple[Link, ...]:
+        """The links of one subject that the agency may know of; their tokens live an hour.
+
+        Raises:
+            RefusedError: RATE_LIMITED, and what an upload of the rows would be refused with.
+        """
+        linkage = self._catalogue.linkage_for(linkage_id, agency)
+        self._require_rate(agency)
+        if schema_hash != linkage.agreement.schema_hash:
+            raise RefusedError(ErrorCode.WRONG_SCHEMA, "the rows follow another linkage schema; encode anew")
+        check_batch(rows, linkage.layout.shape)
+        records = linkage.layout.records([Segment(0, agency, rows.rows, linkage.layout.pack(rows))])
+        subjects = handles_of(records)
+        if len(subjects) != 1 or rows.withdrawn:
+            raise RefusedError(ErrorCode.BATCH_INVALID, "a look-up is about the rows of exactly one subject")
+        async with self._store.write() as tx:
+            current = await self._epochs.ensure(tx, linkage)
+        if epoch != current.epoch:
+            raise RefusedError(ErrorCode.WRONG_EPOCH, f"the current epoch is {current.epoch}, not {epoch}")
+        if current.state is not EpochState.OPEN:
+            raise RefusedError(ErrorCode.EPOCH_NOT_OPEN, f"epoch {epoch} is {current.state.value}, not open")
+        async with self._preparing:
+            if not self._matcher.ready(linkage, epoch):
+                async with self._store.read() as tx:
+                    held = {
+                        name: linkage.layout.records(await tx.encodings.live(linkage.id, epoch, name))
+                        for name in linkage.agencies
+                    }
+                await asyncio.to_thread(self._matcher.prepare, linkage, epoch, held)
+        hits = await asyncio.to_thread(self._matcher.look_up, linkage, agency, records)
+        asker = Subject(agency, next(iter(subjects)))
+        others = [(subject, strength) for subject, strength in hits if subject.agency != agency]
+        return await self._links.passing_links(linkage, epoch, asker, others)
+
+    def _require_rate(self, agency: str) -> None:
+        now = self._clock().timestamp()
+        recent = self._recent.setdefault(agency, deque())
+        while recent and recent[0] <= now - 60:
+            recent.popleft()
+        if len(recent) >= self._per_minute:
+            raise RefusedError(
+                ErrorCode.RATE_LIMITED,
+                f"at most {self._per_minute} look-ups a minute; upload in bulk instead",
+            )
+        recent.append(now)

@@ -1,0 +1,371 @@
+"""Matching runs: asked for, worked on one at a time off the event loop, and taken up again after a restart.
+
+A run's state is in the store, its intermediate results in its run directory. A run that fails or is
+cancelled leaves the links of the one before as they are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+import threading
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field, replace
+
+import structlog
+
+from broker.audit import AuditLog, Clock
+from broker.bell import Bell
+from broker.catalogue import Catalogue
+from broker.epochs import EpochService
+from broker.linkages import Linkage
+from broker.links import LinkService
+from broker.matcher import Matcher, MatchJob, MatchReport
+from broker.rows import Records
+from broker.store.model import RunRecord
+from broker.store.ports import BrokerStore, Transaction
+from broker.uploads import CommittedChange
+from crypto.audit import AuditAction
+from crypto.canonical import JsonInput
+from protos.wire.errors import CATALOGUE, ErrorCode, RefusedError
+from protos.wire.linkage import EpochState, RunProgress, RunState
+from protos.wire.safelog import places_of
+
+_log = structlog.get_logger("runs")
+
+
+@dataclass(slots=True)
+class _Working:
+    """The run under way."""
+
+    run: RunRecord
+    cancel: threading.Event = field(default_factory=threading.Event)
+    cancelled: bool = False
+    done: int = 0
+    total: int = 0
+    stage: str = "reading encodings"
+    #: Withdrawn since the rows were read: no link to them may come out of this run.
+    withdrawn: set[tuple[str, bytes]] = field(default_factory=set)
+
+
+class RunService:
+    """Starts, follows, cancels and resumes runs."""
+
+    def __init__(
+        self,
+        store: BrokerStore,
+        catalogue: Catalogue,
+        epochs: EpochService,
+        links: LinkService,
+        matcher: Matcher,
+        audit: AuditLog,
+        bell: Bell,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._catalogue = catalogue
+        self._epochs = epochs
+        self._links = links
+        self._matcher = matcher
+        self._audit = audit
+        self._bell = bell
+        self._clock = clock
+        self._queue: asyncio.Queue[str] = asyncio.Queue()
+        self._working: _Working | None = None
+        self._worker: asyncio.Task[None] | None = None
+        self._touched: dict[str, dict[str, frozenset[bytes]] | None] = {}
+        self._stopping = False
+
+    async def resume(self) -> None:
+        """Takes up what an earlier process left unfinished, and begins to work."""
+        async with self._store.read() as tx:
+            unfinished = await tx.runs.unfinished()
+        for run in unfinished:
+            self._queue.put_nowait(run.run_id)
+        self._worker = asyncio.create_task(self._work(), name="matching runs")
+
+    async def stop(self) -> None:
+        """Interrupts the run under way, which the next process will take up."""
+        self._stopping = True
+        if self._working is not None:
+            self._working.cancel.set()
+        if self._worker is not None:
+            self._queue.put_nowait("")
+            await self._worker
+        await asyncio.to_thread(self._matcher.close)
+
+    async def start(self, agency: str, linkage_id: str, epoch: int) -> str:
+        """Starts a run, or returns the one that matches, or matched, the same data.
+
+        Raises:
+            RefusedError: WRONG_EPOCH, EPOCH_NOT_OPEN, NOTHING_TO_MATCH, UPLOAD_INCOMPLETE while a participant's
+                encodings of the new epoch are missing.
+        """
+        linkage = self._catalogue.linkage_for(linkage_id, agency)
+        async with self._store.write() as tx:
+            await self._require_matchable(tx, linkage, epoch)
+            data = await _data(tx, linkage, epoch)
+            latest = await tx.runs.latest(linkage_id)
+            if latest is not None and latest.state is RunState.QUEUED:
+                await tx.runs.put(replace(latest, data=data, epoch=epoch))
+                return latest.run_id
+            if latest is not None and latest.data == data:
+                if latest.state in {RunState.RUNNING, RunState.DONE}:
+                    return latest.run_id
+            run = RunRecord(secrets.token_hex(16), linkage_id, epoch, data, RunState.QUEUED, self._clock())
+            await tx.runs.put(run)
+        self._queue.put_nowait(run.run_id)
+        return run.run_id
+
+    async def watch(self, agency: str, run_id: str) -> AsyncIterator[RunProgress]:
+        """The run's progress until it ends."""
+        last: RunProgress | None = None
+        while True:
+            rung = self._bell.listen(("run", run_id))
+            progress = self._progress(await self._own(agency, run_id))
+            if progress != last:
+                yield progress
+                last = progress
+            if progress.state.ended:
+                return
+            await rung.wait()
+
+    async def cancel(self, agency: str, run_id: str) -> RunState:
+        """Asks a run to stop; returns its state, which may still be `running` for a moment."""
+        run = await self._own(agency, run_id)
+        working = self._working
+        if working is not None and working.run.run_id == run_id:
+            working.cancelled = True
+            working.cancel.set()
+            return RunState.RUNNING
+        if run.state is RunState.QUEUED:
+            async with self._store.write() as tx:
+                await tx.runs.put(replace(run, state=RunState.CANCELLED, message="cancelled"))
+            self._bell.ring(("run", run_id))
+            return RunState.CANCELLED
+        return run.state
+
+    async def withdraw(
+        self, tx: Transaction, linkage: Linkage, agency: str, handles: frozenset[bytes]
+    ) -> None:
+        """Within the transaction of a withdrawal: ends the links, and keeps a run under way from new ones."""
+        if self._working is not None and self._working.run.linkage == linkage.id:
+            self._working.withdrawn |= {(agency, handle) for handle in handles}
+        await self._links.withdraw(tx, linkage, agency, handles)
+
+    async def committed(self, change: CommittedChange) -> None:
+        """After a commit: remembers what the next run must look at, and forgets withdrawn subjects."""
+        linkage = change.linkage.id
+        held = self._touched.get(linkage, {})
+        if change.touched is None or held is None:
+            self._touched[linkage] = None
+        else:
+            held[change.agency] = held.get(change.agency, frozenset()) | change.touched
+            self._touched[linkage] = held
+        if change.withdrawn:
+            self._links.ring(linkage, change.linkage.agencies)
+            busy = self._working is not None and self._working.run.linkage == linkage
+            if busy:
+                self._touched[linkage] = None
+            else:
+                await asyncio.to_thread(self._matcher.withdraw, linkage, change.agency, change.withdrawn)
+
+    @property
+    def queued(self) -> int:
+        """Runs that wait."""
+        return self._queue.qsize()
+
+    @property
+    def running(self) -> int:
+        """1 while a run is worked on."""
+        return int(self._working is not None)
+
+    async def _work(self) -> None:
+        while not self._stopping:
+            run_id = await self._queue.get()
+            if run_id and not self._stopping:
+                try:
+                    await self._run(run_id)
+                except Exception as error:  # noqa: BLE001 - one run must not end the worker
+                    _log.error("run lost", run=run_id, error=type(error).__name__, places=places_of(error))
+                finally:
+                    self._working = None
+                self._bell.ring(("run", run_id))
+
+    async def _run(self, run_id: str) -> None:
+        async with self._store.write() as tx:
+            run = await tx.runs.get(run_id)
+            if run is None or run.state.ended:
+                return
+            run = replace(run, state=RunState.RUNNING, stage="reading encodings")
+            await tx.runs.put(run)
+        working = self._working = _Working(run)
+        self._bell.ring(("run", run_id))
+        try:
+            linkage = self._catalogue.linkage(run.linkage)
+            job = await self._job(linkage, working)
+            report = await asyncio.to_thread(
+                self._matcher.match, job, self._reporter(working), working.cancel
+            )
+            news = await self._publish(linkage, working, report)
+        except Exception as error:  # noqa: BLE001 - whatever happened is told to who watches the run
+            self._touched[run.linkage] = None
+            await self._fail(working, error)
+        else:
+            self._links.ring(run.linkage, news)
+
+    async def _job(self, linkage: Linkage, working: _Working) -> MatchJob:
+        run = working.run
+        touched = self._touched.pop(linkage.id, None)
+        if not self._matcher.ready(linkage, run.epoch) or (
+            touched is None and linkage.id not in self._touched
+        ):
+            touched = None
+        async with self._store.write() as tx:
+            await self._require_matchable(tx, linkage, run.epoch)
+            records = await _records(tx, linkage, run.epoch)
+            working.run = replace(run, data=await _data(tx, linkage, run.epoch))
+            await tx.runs.put(working.run)
+        working.stage = "comparing"
+        return MatchJob(run.run_id, linkage, run.epoch, records, touched)
+
+    def _reporter(self, working: _Working) -> _Reporter:
+        return _Reporter(working, self._bell, asyncio.get_running_loop())
+
+    async def _publish(self, linkage: Linkage, working: _Working, report: MatchReport) -> frozenset[str]:
+        run, gone = working.run, working.withdrawn
+        working.stage = "telling"
+        async with self._store.write() as tx:
+            current = await self._epochs.ensure(tx, self._catalogue.linkage(linkage.id))
+            if (current.epoch, current.agreement_hash) != (run.epoch, linkage.hash):
+                raise RefusedError(
+                    ErrorCode.WRONG_EPOCH,
+                    "a new epoch began while this run was working; upload and run again",
+                )
+            pairs = tuple(
+                pair
+                for pair in report.pairs
+                if not {(pair.first.agency, pair.first.handle), (pair.second.agency, pair.second.handle)}
+                & gone
+            )
+            news = await self._links.publish(tx, linkage, run.epoch, pairs)
+            await tx.encodings.drop_before(linkage.id, run.epoch)
+            body: dict[str, JsonInput] = {
+                "linkage": linkage.id,
+                "epoch": run.epoch,
+                "subjects": report.subjects,
+                "groups": report.groups,
+                "candidate_pairs": report.candidate_pairs,
+            }
+            await self._audit.append(tx, AuditAction.RUN_DONE, body, policy=linkage.hash)
+            await tx.runs.put(
+                replace(
+                    run,
+                    state=RunState.DONE,
+                    stage="done",
+                    done=working.total,
+                    total=working.total,
+                    message=f"{report.subjects} subjects compared",
+                )
+            )
+        return news
+
+    async def _fail(self, working: _Working, error: Exception) -> None:
+        if self._stopping:
+            return  # left as `running`, for the next process to take up
+        state, message = RunState.FAILED, failure_message(error)
+        if working.cancelled:
+            state, message = RunState.CANCELLED, "cancelled"
+            await asyncio.to_thread(self._matcher.forget_run, working.run.run_id)
+        if message.startswith(ErrorCode.INTERNAL):
+            _log.error(
+                "run failed", run=working.run.run_id, error=type(error).__name__, places=places_of(error)
+            )
+        async with self._store.write() as tx:
+            await tx.runs.put(
+                replace(working.run, state=state, message=message, done=working.done, total=working.total)
+            )
+
+    def _progress(self, run: RunRecord) -> RunProgress:
+        working = self._working
+        if working is not None and working.run.run_id == run.run_id and not run.state.ended:
+            return RunProgress(RunState.RUNNING, working.stage, working.done, working.total)
+        return RunProgress(run.state, run.stage, run.done, run.total, run.message)
+
+    async def _own(self, agency: str, run_id: str) -> RunRecord:
+        async with self._store.read() as tx:
+            run = await tx.runs.get(run_id)
+        if run is None:
+            raise RefusedError(ErrorCode.RUN_UNKNOWN, "the broker holds no run with this id")
+        self._catalogue.linkage_for(run.linkage, agency)
+        return run
+
+    async def _require_matchable(self, tx: Transaction, linkage: Linkage, epoch: int) -> None:
+        current = await self._epochs.ensure(tx, linkage)
+        if epoch != current.epoch:
+            raise RefusedError(
+                ErrorCode.WRONG_EPOCH, f"the current epoch of {linkage.id} is {current.epoch}, not {epoch}"
+            )
+        if current.state is not EpochState.OPEN:
+            raise RefusedError(
+                ErrorCode.EPOCH_NOT_OPEN, f"epoch {epoch} of {linkage.id} is {current.state.value}, not open"
+            )
+        held = await tx.encodings.held(linkage.id, epoch)
+        missing = [agency for agency in linkage.agencies if agency not in held]
+        before = await tx.encodings.held(linkage.id, epoch - 1)
+        awaited = sorted(agency for agency in missing if before.get(agency))
+        if awaited:
+            raise RefusedError(
+                ErrorCode.UPLOAD_INCOMPLETE,
+                f"epoch {epoch} still lacks the encodings of {', '.join(awaited)}; the links of the epoch "
+                "before stand until they are there",
+            )
+        if sum(1 for agency in linkage.agencies if held.get(agency)) < 2:
+            raise RefusedError(
+                ErrorCode.NOTHING_TO_MATCH, "fewer than two participants hold encodings in this epoch"
+            )
+
+
+class _Reporter:
+    """Takes progress from the matching thread to those who watch, at most five times a second."""
+
+    def __init__(self, working: _Working, bell: Bell, loop: asyncio.AbstractEventLoop) -> None:
+        self._working = working
+        self._bell = bell
+        self._loop = loop
+        self._last = 0.0
+
+    def __call__(self, done: int, total: int) -> None:
+        self._working.done, self._working.total = done, total
+        now = self._loop.time()
+        if now - self._last >= 0.2 or done == total:
+            self._last = now
+            self._loop.call_soon_threadsafe(self._bell.ring, ("run", self._working.run.run_id))
+
+
+def failure_message(error: Exception) -> str:
+    """What the watcher of a failed run is told: the code, and what to do."""
+    from broker.matching.errors import MatchingError, PairLimitError
+
+    if isinstance(error, RefusedError):
+        return str(error)
+    if isinstance(error, PairLimitError):
+        return f"{ErrorCode.TOO_MANY_PAIRS}: {error}"
+    if isinstance(error, MatchingError):
+        return f"{ErrorCode.UNAVAILABLE}: {error}"
+    return f"{ErrorCode.INTERNAL}: {CATALOGUE[ErrorCode.INTERNAL].meaning}"
+
+
+async def _records(tx: Transaction, linkage: Linkage, epoch: int) -> Mapping[str, Records]:
+    return {
+        agency: linkage.layout.records(await tx.encodings.live(linkage.id, epoch, agency))
+        for agency in linkage.agencies
+    }
+
+
+async def _data(tx: Transaction, linkage: Linkage, epoch: int) -> str:
+    """Names the data of a run: agreement, epoch, and how often each agency's rows changed."""
+    versions = await tx.encodings.versions(linkage.id, epoch)
+    parts = [linkage.hash, str(epoch), *(f"{agency}={count}" for agency, count in sorted(versions.items()))]
+    return hashlib.sha256("|".join(parts).encode()).hexdigest()
