@@ -1,9 +1,8 @@
 """All candidate pairs of a linkage, streamed into columns.
 
 anonlink's own merge holds every pair as a Python tuple; here pairs go from the kernel into numpy columns
-block
-by block, rows fold to subjects on the way, and a limit ends a run whose threshold is too low before memory
-does.
+block by block, rows fold to subjects on the way, and a limit ends a run whose threshold is too low before
+memory does.
 """
 
 from collections.abc import Callable, Sequence

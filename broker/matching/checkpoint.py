@@ -1,10 +1,8 @@
 """A run directory keeps the results of finished tasks, so that a run goes on where a restart interrupted it.
 
-``manifest.json`` names the specification and the rows (as hashes) that the results belong to; each
-finished task is one
-``task-<number>.npz``, written under another name and renamed, so that a file is whole or absent. Results
-are positions
-and scores: no handle, encoding or token is ever written here.
+``manifest.json`` names the specification and the rows (as hashes) that the results belong to; each finished
+task is one ``task-<number>.npz``, written under another name and renamed, so that a file is whole or
+absent. Results are positions and scores: no handle, encoding or token is ever written here.
 """
 
 import json

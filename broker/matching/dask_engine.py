@@ -1,11 +1,9 @@
 """Block tasks on a Dask cluster; needs the ``cluster`` extra (``distributed``).
 
 Blocks travel to the cluster once, as tasks of their own, so that the scheduler knows how to make each
-again: a worker
-that dies takes nothing with it that is not computed anew elsewhere. Workers hold encodings while they
-work, so they
-belong inside the broker's own boundary, and every connection is mutual TLS: an address without TLS is
-refused.
+again: a worker that dies takes nothing with it that is not computed anew elsewhere. Workers hold encodings
+while they work, so they belong inside the broker's own boundary, and every connection is mutual TLS: an
+address without TLS is refused.
 """
 
 from collections import Counter

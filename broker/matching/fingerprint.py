@@ -1,10 +1,8 @@
 """A number for a set of rows, kept up to date as rows come and go, in any order.
 
-It tells whether saved edges belong to the rows at hand. Each row is hashed to 128 bits (multilinear
-hashing modulo 2**64
-with fixed pseudo-random multipliers, then the SplitMix64 finaliser), and sets are summed. It guards
-against mistakes,
-not malice: saved edges and rows lie in the same hands.
+It tells whether saved edges belong to the rows at hand. Each row is hashed to 128 bits (multilinear hashing
+modulo 2**64 with fixed pseudo-random multipliers, then the SplitMix64 finaliser), and sets are summed. It
+guards against mistakes, not malice: saved edges and rows lie in the same hands.
 """
 
 from hashlib import sha256

@@ -60,10 +60,8 @@ class GroupTable:
         """Regroup ``subjects``: ``members[i]`` is now in group ``positions[i]``, the others in none.
 
         A new group keeps the id of the old one with which it shares most members, unless another new group
-        shares
-        more of them; only a group that shares none, or lost, gets a fresh id. So a group whose members
-        stay keeps its
-        id, and one that gains or loses a member does too.
+        shares more of them; only a group that shares none, or lost, gets a fresh id. So a group whose
+        members stay keeps its id, and one that gains or loses a member does too.
 
         :param subjects: must hold every member of every old group that it touches.
         :param positions: 0, 1, 2, ... without gaps.

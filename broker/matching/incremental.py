@@ -1,16 +1,12 @@
 """The state of one linkage, and what additions, changes and withdrawals do to it.
 
 A submission is searched against everything held, and only the connected components that it touches are
-solved again.
-The groups that result are those of a full run over the same rows (``broker.matching.solve`` says why); the
-ids of
-groups that keep their members stay. Order of work: check, search, commit. If one of the first two raises,
-the state is
-as it was.
+solved again. The groups that result are those of a full run over the same rows (``broker.matching.solve``
+says why); the ids of groups that keep their members stay. Order of work: check, search, commit. If one of
+the first two raises, the state is as it was.
 
 Withdrawal erases encodings, tokens, handles and edges from memory; of a withdrawn subject only its number,
-never to be
-used again, remains.
+never to be used again, remains.
 """
 
 import secrets
@@ -53,8 +49,7 @@ class MatchState:
     """Everything held of one linkage and epoch; made by :meth:`build`.
 
     One :meth:`apply` runs at a time; :meth:`lookup` and the other reading calls may come from any thread
-    and wait for a
-    commit only.
+    and wait for a commit only.
     """
 
     def __init__(

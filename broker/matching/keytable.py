@@ -1,12 +1,10 @@
 """Fixed-width random keys to subject numbers, looked up in bulk without a Python loop.
 
 Used for handles (16 bytes) and exact tokens (32 bytes). Entries live in a few sorted segments, as in a
-log-structured
-merge tree: an append adds a small segment, and neighbours of like size are merged, so that appending a
-thousand
-keys to a million costs little and a look-up visits a handful of segments. Segments are sorted by the first
-eight bytes
-alone: the keys are random or outputs of a keyed hash, and the full width is compared anyway.
+log-structured merge tree: an append adds a small segment, and neighbours of like size are merged, so that
+appending a thousand keys to a million costs little and a look-up visits a handful of segments. Segments are
+sorted by the first eight bytes alone: the keys are random or outputs of a keyed hash, and the full width is
+compared anyway.
 """
 
 from dataclasses import dataclass

@@ -1,16 +1,12 @@
 """The values that matching takes in and gives out.
 
 A *row* is one encoding of one subject; several rows may carry the same handle (former names, former
-addresses).
-A *subject* is one ``(agency, handle)``. A *candidate* is a pair of subjects with at least one pair of rows
-whose Dice
-coefficient reaches a projection's threshold, or with an equal exact token. A *link group* is a set of
-subjects
-that the solver takes to be one person or place.
+addresses). A *subject* is one ``(agency, handle)``. A *candidate* is a pair of subjects with at least one
+pair of rows whose Dice coefficient reaches a projection's threshold, or with an equal exact token. A *link
+group* is a set of subjects that the solver takes to be one person or place.
 
 Bulk values are columns (numpy arrays of equal length), because a run holds millions of them; single values
-are
-small frozen dataclasses. Handles, encodings and tokens never appear in a ``repr``.
+are small frozen dataclasses. Handles, encodings and tokens never appear in a ``repr``.
 """
 
 from collections.abc import Iterator

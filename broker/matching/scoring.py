@@ -1,17 +1,14 @@
 """One scale and one order for pairs that different projections found.
 
 The solver goes through candidates by falling score, so the scores of several projections must mean the
-same. What
-they have in common are the ends: a projection's threshold is where a pair just becomes a candidate, and 1 is
-equality. The score is therefore the Dice coefficient stretched linearly from ``[threshold, 1]`` of its
-projection to
-``[threshold, 1]`` of the first one. With one projection (or equal thresholds) it is the Dice coefficient
-itself, to
-the last bit, so that results equal anonlink's. An equal exact token scores 1.
+same. What they have in common are the ends: a projection's threshold is where a pair just becomes a
+candidate, and 1 is equality. The score is therefore the Dice coefficient stretched linearly from
+``[threshold, 1]`` of its projection to ``[threshold, 1]`` of the first one. With one projection (or equal
+thresholds) it is the Dice coefficient itself, to the last bit, so that results equal anonlink's. An equal
+exact token scores 1.
 
 Bands come from each projection's own Dice coefficient, before stretching; a pair has the best band of any
-of its
-rows and projections.
+of its rows and projections.
 """
 
 import numpy as np

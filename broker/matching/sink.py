@@ -29,9 +29,8 @@ class PartyColumns:
 class CandidateSink:
     """Gathers pairs of subjects, folding now and then, and refuses more than the specification's limit.
 
-    The limit counts row pairs as they come: a pair of subjects that several rows or projections find
-    counts more
-    than once, for it also costs memory more than once.
+    The limit counts row pairs as they come: a pair of subjects that several rows or projections find counts
+    more than once, for it also costs memory more than once.
 
     :param found: pairs that count already, such as those held from earlier runs.
     """

@@ -1,8 +1,8 @@
 """What a restarted broker need not compute again: the edges and the groups of a linkage, in one file.
 
 The rows are the truth and live in the broker's store; a snapshot is worth something only beside the very
-rows that it
-was taken with, which its fingerprint tells. It holds subject numbers, not handles, encodings or tokens.
+rows that it was taken with, which its fingerprint tells. It holds subject numbers, not handles, encodings
+or tokens.
 """
 
 import io

@@ -1,24 +1,18 @@
 """From candidate pairs to groups, by anonlink's greedy solvers.
 
 Order is everything to a greedy solver, so it is fixed here: falling score, then agency of the first
-subject, agency
-of the second, handle bytes of the first, handle bytes of the second. That is anonlink's own order for
-datasets that
-are given in order of agency and sorted by handle, hence the groups are those of
-``anonlink.find_candidate_pairs``
-followed by ``anonlink.solving.greedy_solve`` on such datasets. It depends on nothing else, least of all on
-who came
-first, hence the groups after any sequence of changes are those of a full run.
+subject, agency of the second, handle bytes of the first, handle bytes of the second. That is anonlink's own
+order for datasets that are given in order of agency and sorted by handle, hence the groups are those of
+``anonlink.find_candidate_pairs`` followed by ``anonlink.solving.greedy_solve`` on such datasets. It depends
+on nothing else, least of all on who came first, hence the groups after any sequence of changes are those of
+a full run.
 
 Connected components of the candidate graph may be solved apart or together, with equal groups: a greedy
-step looks at
-the two groups that its pair belongs to, both in that pair's component, so it is not affected by the steps
-of other
-components that come between.
+step looks at the two groups that its pair belongs to, both in that pair's component, so it is not affected
+by the steps of other components that come between.
 
 One-to-one linkages use ``greedy_solve``: every pair inside a group is a candidate, and as there are no
-candidates
-within an agency, a group has at most one subject of each. Linkages with duplicates use
+candidates within an agency, a group has at most one subject of each. Linkages with duplicates use
 ``probabilistic_greedy_solve``: groups merge when half of the pairs between them are candidates.
 """
 
@@ -46,8 +40,7 @@ def solve(subjects: SubjectTable, pairs: Candidates, *, one_to_one: bool) -> tup
 
     :param pairs: oriented and folded, in any order.
     :return: members (subject numbers) and, for each, the position of its group, 0, 1, 2, ...; a subject
-        that ends in
-        no group is not mentioned.
+        that ends in no group is not mentioned.
     """
     if not len(pairs):
         return np.empty(0, np.int64), np.empty(0, np.int64)

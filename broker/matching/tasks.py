@@ -1,8 +1,8 @@
 """The unit of a long run: one block of rows compared with another, in bounded memory.
 
 A full run is cut into tasks of equal shape, each independent of the others, so that threads or a cluster
-can take
-them in any order, a restart can skip those whose results it kept, and somebody can stop in between.
+can take them in any order, a restart can skip those whose results it kept, and somebody can stop in
+between.
 """
 
 from collections.abc import Sequence
@@ -102,22 +102,31 @@ def plan(
 
 
 def compare(
-    task: BlockTask, left: Bytes2d, right: BitslicedIndex, *, limit: int, cancel: CancelFlag | None = None
+    task: BlockTask,
+    left: Bytes2d,
+    right: BitslicedIndex,
+    *,
+    limit: int,
+    cancel: CancelFlag | None = None,
+    threads: int | None = 1,
 ) -> BlockPairs:
-    """Do one task on one thread.
+    """Do one task.
 
     :raises PairLimitError: more than ``limit`` pairs.
     :raises RunCancelledError: ``cancel`` was set.
     """
 
-    def stop_if_cancelled(_done: int, _total: int) -> None:
+    def stop_if_cancelled(_done: int = 0, _total: int = 0) -> None:
         if cancel is not None and cancel.is_set():
             raise RunCancelledError("the matching run was cancelled")
 
+    stop_if_cancelled()
     # A block against itself finds each pair twice, and each record itself.
     allowed = 2 * limit + len(left) if task.mirrored else limit
     try:
-        found = right.query(left, task.threshold, max_pairs=allowed, threads=1, progress=stop_if_cancelled)
+        found = right.query(
+            left, task.threshold, max_pairs=allowed, threads=threads, progress=stop_if_cancelled
+        )
     except PairLimitError as error:
         raise PairLimitError(error.found, error.estimated, limit, task.source) from error
     if task.mirrored:

@@ -102,16 +102,13 @@ def test_a_cancelled_run_stops_and_a_later_one_goes_on(tmp_path: Path) -> None:
 
 
 CHILD = """
-import sys, time
-from pathlib import Path
-from tests.unit.test_matching_engine import AGENCIES, BLOCK_ROWS, SPEC, rows
-from broker.matching.candidates import RunControl
-from broker.matching.checkpoint import RunDirectory
-from broker.matching.incremental import MatchState
+import sys, time from pathlib import Path from tests.unit.test_matching_engine import AGENCIES, BLOCK_ROWS,
+SPEC, rows from broker.matching.candidates import RunControl from broker.matching.checkpoint import
+RunDirectory from broker.matching.incremental import MatchState
 
-directory = RunDirectory(Path(sys.argv[1]), SPEC, rows(), BLOCK_ROWS)
-slowly = RunControl(lambda done, total: time.sleep(0.05), directory=directory, block_rows=BLOCK_ROWS)
-MatchState.build(SPEC, AGENCIES, rows(), control=slowly)
+directory = RunDirectory(Path(sys.argv[1]), SPEC, rows(), BLOCK_ROWS) slowly = RunControl(lambda done,
+total: time.sleep(0.05), directory=directory, block_rows=BLOCK_ROWS) MatchState.build(SPEC, AGENCIES,
+rows(), control=slowly)
 """
 
 
