@@ -7,6 +7,7 @@ type. A code that means "not known" is a missing value, not a third sex.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from agency_node.normalise.reasons import MISSING, Outcome, Reason
@@ -29,6 +30,7 @@ _NOT_KNOWN: Final = frozenset(
 )
 
 
+@lru_cache(maxsize=1 << 12)
 def normalise_sex(text: str) -> Outcome:
     """``M``, ``F``, ``X`` or "" with the reason; idempotent."""
     if is_blank(text):

@@ -125,6 +125,7 @@ def read_date(text: str, rule: DateRule) -> DateReading:
     return _read_parts([part for part in _SEPARATORS.split(words) if part], words, rule, reasons)
 
 
+@lru_cache(maxsize=1 << 17)
 def read_date_parts(day: str, month: str, year: str, rule: DateRule) -> DateReading:
     """A date in three cells, any of which may be empty; ``3.0`` counts as 3."""
     if is_blank(day) and is_blank(month) and is_blank(year):
@@ -252,7 +253,7 @@ def _judge(
     try:
         whole = date(2000 if year is None else year, 1 if month is None else month, 1 if day is None else day)
     except ValueError:
-        return DateReading(reasons=unique([*reasons, Reason.INVALID_FORMAT]))
+        return _impossible(year, month, rule, reasons)
     complete = year is not None and month is not None and day is not None
     if complete and whole in DEFAULT_DATES:
         return DateReading(reasons=unique([*reasons, Reason.DEFAULT_DATE]))
@@ -264,3 +265,12 @@ def _judge(
     if not complete:
         reasons.append(Reason.PARTIAL_DATE)
     return DateReading(year, month, day, unique(reasons))
+
+
+def _impossible(year: int | None, month: int | None, rule: DateRule, reasons: list[Reason]) -> DateReading:
+    """A date such as 31 February: the day is lost, and year and month are kept where they are possible."""
+    why = [*reasons, Reason.INVALID_FORMAT]
+    if year is None or not rule.earliest_year <= year <= (rule.latest.year if rule.latest else 2100):
+        return DateReading(reasons=unique(why))
+    month = month if month is not None and 1 <= month <= 12 else None
+    return DateReading(year, month, None, unique([*why, Reason.PARTIAL_DATE]))

@@ -6,7 +6,7 @@ Counts go to a :class:`NormalisationReport`, positions of dropped values to a :c
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal, InvalidOperation
 from typing import Final
@@ -45,6 +45,7 @@ class Assembler:
     ) -> None:
         self._rules = replace(rules, dates=replace(rules.dates, latest=today))
         self._today = today
+        self._plans: dict[int, _Plan] = {}
         self._report = report
         self._problems = problems
 
@@ -82,9 +83,12 @@ class Assembler:
             return None
         occurred = None
         if rule.occurred is not None:
-            reading = self._read_date(rule.occurred, row.cells)
+            dates = rule.occurred.dates or self._rules.dates
+            reading = self._read_date(
+                rule.occurred, row.cells, replace(dates, latest=self._today, first_of_january="keep")
+            )
             occurred = date.fromisoformat(reading.iso) if reading.iso else None
-            if occurred is None and _given(rule.occurred, row.cells):
+            if occurred is None and any(not is_blank(row.cells[name]) for name in rule.occurred.columns):
                 column = " ".join(rule.occurred.columns)
                 self._problems.add(Problem(row.table, row.line, column, RowFault.WRONG_TYPE, "not a date"))
         fields: dict[str, str] = {}
@@ -126,83 +130,108 @@ class Assembler:
         """The normalised fields of one row, and further names that its name cells tell of."""
         fields: dict[str, str] = {}
         names: list[tuple[str, str]] = []
-        cells = {field.name: field.cell.read(row.cells) for field in rule.fields}
-        for field in rule.fields:
-            match field.name:
+        plan = self._plan(rule)
+        cells = {step.name: step.rule.cell.read(row.cells) for step in plan.steps}
+        for step in plan.steps:
+            match step.name:
                 case "date_of_birth":
-                    self._date_of_birth(field, row, fields)
+                    reading = self._read_date(step.rule, row.cells, plan.dates)
+                    given = any(not is_blank(row.cells[column]) for column in step.columns)
+                    self._keep(
+                        fields, step, row, "date_of_birth", Outcome(reading.iso, reading.reasons), given
+                    )
+                    if reading.birth_year:
+                        fields["birth_year"] = reading.birth_year
+                    if reading.birth_day_month:
+                        fields["birth_day_month"] = reading.birth_day_month
                 case "full_name":
-                    reading = read_full_name(cells["full_name"])
-                    names += reading.further
-                    self._keep(fields, field, row, "given_names", reading.given)
-                    self._keep(fields, field, row, "family_name", reading.family)
+                    full = read_full_name(cells["full_name"])
+                    names += full.further
+                    given = not is_blank(cells["full_name"])
+                    self._keep(fields, step, row, "given_names", full.given, given)
+                    self._keep(fields, step, row, "family_name", full.family, given)
                 case "full_address":
-                    self._full_address(field, row, cells["full_address"], fields)
+                    self._full_address(step, row, cells["full_address"], fields, plan)
                 case "given_names" | "family_name":
                     pass
                 case name:
-                    self._keep(fields, field, row, name, normalise_field(name, cells[name], self._rules))
-        names += self._names(rule, row, cells, fields)
+                    text = cells[name]
+                    self._keep(
+                        fields, step, row, name, normalise_field(name, text, self._rules), not is_blank(text)
+                    )
+        if plan.names:
+            two = read_name(cells.get("given_names", ""), cells.get("family_name", ""))
+            names += two.further
+            for step in plan.names:
+                outcome = two.given if step.name == "given_names" else two.family
+                self._keep(fields, step, row, step.name, outcome, not is_blank(cells[step.name]))
         address = joined_address(fields.get("house", ""), fields.get("street", ""))
         if address:
             fields["address"] = address
         return fields, names
 
-    def _names(
-        self, rule: TableRule, row: RawRow, cells: Mapping[str, str], fields: dict[str, str]
-    ) -> tuple[tuple[str, str], ...]:
-        parts = [field for field in rule.fields if field.name in _NAME_FIELDS]
-        if not parts:
-            return ()
-        reading = read_name(cells.get("given_names", ""), cells.get("family_name", ""))
-        for field in parts:
-            outcome = reading.given if field.name == "given_names" else reading.family
-            self._keep(fields, field, row, field.name, outcome)
-        return reading.further
+    def _plan(self, rule: TableRule) -> _Plan:
+        """What can be worked out once for a table rather than once for a row."""
+        plan = self._plans.get(id(rule))
+        if plan is None:
+            steps = tuple(
+                _Step(field.name, field, field.columns, " ".join(field.columns)) for field in rule.fields
+            )
+            own = next((field.dates for field in rule.fields if field.name == "date_of_birth"), None)
+            plan = self._plans[id(rule)] = _Plan(
+                rule=rule,
+                steps=steps,
+                names=tuple(step for step in steps if step.name in _NAME_FIELDS),
+                mapped=frozenset(step.name for step in steps),
+                dates=replace(own, latest=self._today) if own else self._rules.dates,
+            )
+        return plan
 
-    def _date_of_birth(self, field: FieldRule, row: RawRow, fields: dict[str, str]) -> None:
-        reading = self._read_date(field, row.cells)
-        self._keep(fields, field, row, "date_of_birth", Outcome(reading.iso, reading.reasons))
-        if reading.birth_year:
-            fields["birth_year"] = reading.birth_year
-        if reading.birth_day_month:
-            fields["birth_day_month"] = reading.birth_day_month
-
-    def _read_date(self, field: FieldRule, cells: Mapping[str, str]) -> DateReading:
-        rule = replace(field.dates, latest=self._today) if field.dates else self._rules.dates
-        if field.name == "occurred" and field.dates is None:
-            rule = replace(rule, first_of_january="keep")
+    def _read_date(self, field: FieldRule, cells: Mapping[str, str], rule: DateRule) -> DateReading:
         if field.date_parts is not None:
             day, month, year = (part.read(cells) for part in field.date_parts)
             return read_date_parts(day, month, year, rule)
         return read_date(field.cell.read(cells), rule)
 
-    def _full_address(self, field: FieldRule, row: RawRow, text: str, fields: dict[str, str]) -> None:
+    def _full_address(self, step: _Step, row: RawRow, text: str, fields: dict[str, str], plan: _Plan) -> None:
+        """The parts of an address in one cell; a part that has its own column is left to that column."""
         reading = read_address(text)
-        self._keep(fields, field, row, "house", reading.house)
-        self._keep(fields, field, row, "street", reading.street)
-        self._keep(fields, field, row, "town", reading.town)
-        if "postcode" not in fields:
-            outcome = reading.postcode
-            self._report.record("postcode", outcome, given=bool(outcome.value or outcome.reasons))
-            if outcome.value:
-                fields["postcode"] = outcome.value
+        parts = (("house", reading.house), ("street", reading.street), ("town", reading.town))
+        for name, outcome in (*parts, ("postcode", reading.postcode)):
+            if name not in plan.mapped:
+                self._keep(fields, step, row, name, outcome, bool(outcome.value or outcome.reasons))
 
     def _keep(
-        self, fields: dict[str, str], field: FieldRule, row: RawRow, name: str, outcome: Outcome
+        self, fields: dict[str, str], step: _Step, row: RawRow, name: str, outcome: Outcome, given: bool
     ) -> None:
-        self._report.record(name, outcome, given=_given(field, row.cells))
+        self._report.record(name, outcome, given=given)
         if outcome.value:
             fields[name] = outcome.value
             return
         for reason in outcome.reasons:
             if reason.effect == "dropped":
-                self._problems.add(Problem(row.table, row.line, " ".join(field.columns), reason))
+                self._problems.add(Problem(row.table, row.line, step.label, reason))
 
 
-def _given(field: FieldRule, cells: Mapping[str, str]) -> bool:
-    """Whether the source holds anything for this field."""
-    return not field.columns or any(not is_blank(cells[column]) for column in field.columns)
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One field rule with its columns worked out; ``label`` names them in reports."""
+
+    name: str
+    rule: FieldRule
+    columns: tuple[str, ...]
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How the rows of one table become identities. Holding the rule keeps its ``id`` from being reused."""
+
+    rule: TableRule
+    steps: tuple[_Step, ...]
+    names: tuple[_Step, ...]
+    mapped: frozenset[str]
+    dates: DateRule
 
 
 def _name(given: str, family: str) -> dict[str, str]:

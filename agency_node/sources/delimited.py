@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -58,8 +59,11 @@ def read_delimited(
                 raise SourceStructureError(f"{table}: is empty; a header row with column names is needed")
             names = [name.strip() for name in header[1]]
             places = _places(table, names, columns)
-            for line, cells in records:
-                problem = _fault_of(table, line, names, cells)
+            for line, cells, end, is_clean in records:
+                fits = is_clean and len(cells) == len(names)
+                problem = None if fits else _fault_of(table, line, names, cells)
+                if problem is not None and end > line:
+                    problem = replace(problem, detail=f"the row ends on line {end}")
                 if problem is None:
                     yield RawRow(table, line, {name: cells[place] for name, place in places})
                 else:
@@ -103,8 +107,8 @@ def _fault_of(table: str, line: int, names: list[str], cells: list[str]) -> Prob
 
 def _records(
     stream: Iterator[str], settings: CsvSettings, table: str, report: Callable[[Problem], None]
-) -> Iterator[tuple[int, list[str]]]:
-    """Each record with the number of its first line; blank lines are passed over."""
+) -> Iterator[tuple[int, list[str], int, bool]]:
+    """Each record with its first and last line numbers, and whether it is plain ASCII."""
     waiting: deque[str] = deque()
     line = width = 0
     while True:
@@ -119,7 +123,8 @@ def _records(
             report(Problem(table, line, "", fault))
             continue
         width = width or len(cells)
-        yield line, cells
+        is_clean = not used and text.isascii() and "\0" not in text and len(text) < MAX_CELL_CHARACTERS
+        yield line, cells, line + used, is_clean
         for _ in range(used):
             waiting.popleft()
         line += used

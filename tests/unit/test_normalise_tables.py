@@ -168,7 +168,10 @@ def test_date_cells_apart() -> None:
     assert read_date_parts("14", "3", "", rule).birth_day_month == "03-14"
     assert read_date_parts("", "3", "1980", rule).birth_day_month == "03-"
     assert read_date_parts("", "", "", rule).reasons == ()
-    assert read_date_parts("41", "3", "1980", rule).reasons == (Reason.INVALID_FORMAT,)
+    impossible = read_date_parts("31", "2", "1980", rule)
+    assert (impossible.iso, impossible.birth_year, impossible.birth_day_month) == ("", "1980", "02-")
+    assert impossible.reasons == (Reason.INVALID_FORMAT, Reason.PARTIAL_DATE)
+    assert read_date_parts("soon", "2", "1980", rule).reasons == (Reason.INVALID_FORMAT,)
 
 
 def test_date_rules_are_followed() -> None:

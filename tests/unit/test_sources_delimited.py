@@ -120,7 +120,10 @@ def test_no_line_with_text_is_lost_in_silence(tmp_path: Path, body: list[bytes])
     # a line that begins no row and no problem is blank, or is inside a row that spans lines
     spans = {row.line: sum(cell.count("\n") for cell in row.cells.values()) for row in rows}
     accounted = {line + extra for line, span in spans.items() for extra in range(span + 1)}
-    accounted |= {problem.line for problem in problems}
+    for problem in problems:
+        ends = problem.detail.removeprefix("the row ends on line ")
+        last = int(ends) if ends != problem.detail else problem.line
+        accounted |= set(range(problem.line, last + 1))
     assert all(
         number in accounted or number == 1 for number, line in enumerate(lines, start=1) if line.strip("\r")
     )
