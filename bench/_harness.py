@@ -17,7 +17,9 @@ import string
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -111,12 +113,17 @@ def parties(kind: Kind, first: int, second: int, seed: int = 1) -> Parties:
     if kept.exists():
         with np.load(kept) as arrays:
             return Parties(arrays["first"], arrays["second"])
+    # In a process of its own, so that the names do not count in the peak memory of what is measured.
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        pool.submit(_make, kept, kind, first, second, seed).result()
+    return parties(kind, first, second, seed)
+
+
+def _make(kept: Path, kind: Kind, first: int, second: int, seed: int) -> None:
     mine, others = people(first, second, seed)
-    made = Parties(_encoded(mine, kind), _encoded(others, kind))
     partial = kept.with_suffix(f".{os.getpid()}.npz")
-    np.savez(partial, first=made.first, second=made.second)
+    np.savez(partial, first=_encoded(mine, kind), second=_encoded(others, kind))
     partial.replace(kept)
-    return made
 
 
 def seconds(work: Callable[[], object]) -> float:

@@ -5,6 +5,8 @@ empty. The scan compares integers only; this table makes its comparisons agree w
 in every last bit.
 """
 
+from functools import lru_cache
+
 import numpy as np
 import numpy.typing as npt
 
@@ -18,6 +20,7 @@ def dice_scores(
     return scores
 
 
+@lru_cache(maxsize=64)
 def needed_overlaps(bits: int, threshold: float) -> npt.NDArray[np.int32]:
     """The least overlap whose score reaches ``threshold``, by the sum of both popcounts.
 
@@ -33,4 +36,5 @@ def needed_overlaps(bits: int, threshold: float) -> npt.NDArray[np.int32]:
     least: npt.NDArray[np.int32] = np.clip(near, 0, impossible).astype(np.int32)
     for _ in range(4):
         least += (dice_scores(least, sums) < threshold) & (least < impossible)
+    least.flags.writeable = False  # shared by all callers
     return least

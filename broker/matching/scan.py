@@ -206,7 +206,7 @@ class Scan:
         rows = np.empty((len(packed), (bits + 16) // 16 * 16), np.uint16)
         steps = np.empty(len(packed), np.int64)
         kernel.list_rows(packed, self._order, rows, steps)
-        buffers = _Found.buffers(_BUFFER_PAIRS)
+        buffers = _Found.buffers(min(_BUFFER_PAIRS, LANES * (15 + len(packed))))
         position = np.array([task.first_block, 0], np.int64)
         parts: list[_Found] = []
         while position[0] < task.end_block:
