@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from agency_node.store.schema import DOCUMENT_PARTS, DOCUMENTS, STATUSES
+from policies.ids import AgencyId
 from protos.wire.documents import DocumentBundle, DocumentKind
 
 
@@ -65,26 +66,18 @@ class DocumentRepository:
             query = query.where(DOCUMENTS.c.kind == kind.value)
         return tuple(await self._session.scalars(query))
 
-    async def status(self, document_hash: str, provider: str) -> tuple[int, bytes] | None:
+    async def status(self, provider: AgencyId) -> tuple[int, bytes] | None:
         """The newest status snapshot of one provider: its version and envelope."""
         row = (
             await self._session.execute(
-                sa.select(STATUSES.c.version, STATUSES.c.envelope).where(
-                    STATUSES.c.document_hash == document_hash, STATUSES.c.provider == provider
-                )
+                sa.select(STATUSES.c.version, STATUSES.c.envelope).where(STATUSES.c.provider == provider)
             )
         ).one_or_none()
         return None if row is None else (row.version, row.envelope)
 
-    async def put_status(self, document_hash: str, provider: str, version: int, envelope: bytes) -> None:
+    async def put_status(self, provider: AgencyId, version: int, envelope: bytes) -> None:
         """Keeps a newer status snapshot in place of the one held."""
+        await self._session.execute(sa.delete(STATUSES).where(STATUSES.c.provider == provider))
         await self._session.execute(
-            sa.delete(STATUSES).where(
-                STATUSES.c.document_hash == document_hash, STATUSES.c.provider == provider
-            )
-        )
-        await self._session.execute(
-            sa.insert(STATUSES).values(
-                document_hash=document_hash, provider=provider, version=version, envelope=envelope
-            )
+            sa.insert(STATUSES).values(provider=str(provider), version=version, envelope=envelope)
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -92,6 +92,27 @@ class HandleRepository:
         )
         return None if value is None else SubjectId(value)
 
+    async def of_subject(self, subject_id: SubjectId) -> tuple[tuple[LinkageId, bytes], ...]:
+        """A subject's handle in every linkage that has one."""
+        rows = await self._session.execute(
+            sa.select(HANDLES.c.linkage_id, HANDLES.c.handle)
+            .where(HANDLES.c.subject_id == subject_id, HANDLES.c.decoy.is_(False))
+            .order_by(HANDLES.c.linkage_id)
+        )
+        return tuple((LinkageId(row.linkage_id), row.handle) for row in rows)
+
+    async def in_range(
+        self, linkage_id: LinkageId, low: bytes, high: bytes | None
+    ) -> dict[bytes, HandleEntry]:
+        """The entries, decoys too, whose handle is at least `low` and below `high`, by handle."""
+        query = sa.select(HANDLES).where(HANDLES.c.linkage_id == linkage_id, HANDLES.c.handle >= low)
+        if high is not None:
+            query = query.where(HANDLES.c.handle < high)
+        return {
+            row.handle: HandleEntry(SubjectId(row.subject_id), row.handle, row.digest, row.epoch)
+            for row in await self._session.execute(query)
+        }
+
     async def is_decoy(self, linkage_id: LinkageId, handle: bytes) -> bool:
         """Whether a handle is a decoy's: a question about it betrays probing."""
         value = await self._session.scalar(
@@ -111,16 +132,6 @@ class HandleRepository:
             )
         )
         return int(value or 0)
-
-    async def uploaded(self, linkage_id: LinkageId, epoch: int) -> AsyncIterator[HandleEntry]:
-        """Every entry, decoys too, that the broker holds rows of in this epoch."""
-        rows = await self._session.stream(
-            sa.select(HANDLES).where(
-                HANDLES.c.linkage_id == linkage_id, HANDLES.c.epoch == epoch, HANDLES.c.digest.is_not(None)
-            )
-        )
-        async for row in rows:
-            yield HandleEntry(SubjectId(row.subject_id), row.handle, row.digest, row.epoch)
 
     async def forget(self, linkage_id: LinkageId, handles: Iterable[bytes]) -> None:
         """Deletes withdrawn subjects' entries."""

@@ -56,7 +56,7 @@ DOCUMENT_PARTS = sa.Table(
 STATUSES = sa.Table(
     "statuses",
     METADATA,
-    sa.Column("document_hash", sa.String(64), primary_key=True),
+    # A snapshot is about all policies of its provider.
     sa.Column("provider", sa.String(64), primary_key=True),
     sa.Column("version", sa.BigInteger, nullable=False),
     sa.Column("envelope", sa.LargeBinary, nullable=False),

@@ -6,6 +6,7 @@ note that it had it) happens in one transaction; what leaves the node is read fr
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -41,6 +42,9 @@ class NodeStore:
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
         self._sessions = async_sessionmaker(engine, expire_on_commit=False)
+        # SQLite has one writer: its transactions queue here, in order, instead of polling the file's lock.
+        self._turn = asyncio.Lock() if engine.dialect.name == "sqlite" else None
+        self._within: asyncio.Task[object] | None = None
 
     @classmethod
     def open(cls, url: str) -> NodeStore:
@@ -54,8 +58,20 @@ class NodeStore:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[NodeTransaction]:
         """One unit of work: durable when the context ends, undone when an exception leaves it."""
-        async with self._sessions.begin() as session:
-            yield NodeTransaction(session)
+        if self._turn is None:
+            async with self._sessions.begin() as session:
+                yield NodeTransaction(session)
+            return
+        task = asyncio.current_task()
+        if task is not None and self._within is task:
+            raise AssertionError("a transaction within a transaction would wait for itself: pass `tx` on")
+        async with self._turn:
+            self._within = task
+            try:
+                async with self._sessions.begin() as session:
+                    yield NodeTransaction(session)
+            finally:
+                self._within = None
 
     async def close(self) -> None:
         """Closes the connections."""

@@ -1,0 +1,354 @@
+"""Sealed messages between nodes over the relay: a durable outbox, and an inbox where each counts once.
+
+What goes out is stored in the transaction of whatever it reports; a background task hands it to the broker
+until it is accepted. What comes in has its effect in one transaction with the note that it had it, and is
+acknowledged to the broker after that transaction only. So a message may come twice and never acts twice.
+
+A message that does not open, or is not signed by whom the broker says, is put into the audit log,
+acknowledged and dropped. One whose handler refuses it likewise. One that is too early (`RetryLaterError`) or
+meets a fault waits aside and is tried again, while others pass.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Protocol
+
+import structlog
+
+from agency_node.errors import RetryLaterError, translate
+from agency_node.model import OutboxItem
+from agency_node.ports import AuditSink, Clock, NodeIdentity
+from agency_node.store.store import NodeStore, NodeTransaction
+from crypto.audit import AuditAction
+from crypto.envelope import Envelope, require_signature
+from crypto.errors import CryptoError, SealError
+from crypto.seal import SealContext, open_sealed, seal_to
+from policies.ids import AgencyId, IdError
+from policies.registry import Registry
+from protos.wire.errors import CATALOGUE, ErrorCode, RefusedError, UnavailableError
+from protos.wire.limits import LIMITS
+from protos.wire.relay import IncomingMessage, LinkReference, OutgoingMessage, ToAgency, ToLink
+
+_log = structlog.get_logger("mailbox")
+
+#: The purposes that nodes use; nothing else is sent or accepted.
+PURPOSES = frozenset(
+    {
+        "key-commitment",
+        "key-contribution",
+        "disclosure-request",
+        "disclosure-answer",
+        "disclosure-receipt",
+        "link-recall",
+        "erasure-notice",
+        "erasure-receipt",
+        "break-glass-notice",
+        "witness-request",
+        "witness-answer",
+    }
+)
+DEFAULT_LIFETIME = timedelta(days=7)
+#: The broker keeps nothing longer, so that a copy of an older message can only be a replay that it refuses.
+REMEMBERED = timedelta(seconds=2 * LIMITS.relay_ttl_seconds)
+_DEFERRED_AT_MOST = 1_000
+_RETRY_FIRST, _RETRY_MOST = 0.5, 60.0
+#: Refusals after which sending again could not help.
+_HOPELESS = frozenset(
+    {
+        ErrorCode.TOKEN_UNKNOWN,
+        ErrorCode.MESSAGE_EXPIRED,
+        ErrorCode.MESSAGE_REPLAYED,
+        ErrorCode.TOO_LARGE,
+        ErrorCode.INVALID_ARGUMENT,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedMessage:
+    """A message that opened and whose envelope is signed by the sender's registry key."""
+
+    message_id: str
+    sender: AgencyId
+    purpose: str
+    envelope: Envelope = field(repr=False)
+    #: Which of this agency's own subjects, for a message addressed by link token.
+    link: LinkReference | None
+    received: datetime
+
+
+Handler = Callable[[NodeTransaction, OpenedMessage], Awaitable[None]]
+#: Called when the broker will never accept a message: (transaction, message id, purpose, refusal).
+Undeliverable = Callable[[NodeTransaction, str, str, RefusedError], Awaitable[None]]
+#: The registry in force at a moment; raises RefusedError where there is none.
+RegistryAt = Callable[[datetime], Registry]
+
+
+class Relay(Protocol):
+    """The broker's relay as the mailbox uses it."""
+
+    async def send(self, message: OutgoingMessage) -> bool: ...
+
+    def receive(self) -> AsyncGenerator[IncomingMessage, None]: ...
+
+    async def acknowledge(self, message_ids: Sequence[str]) -> None: ...
+
+
+class Mailbox:
+    """The node's outbox and inbox."""
+
+    def __init__(
+        self,
+        store: NodeStore,
+        identity: NodeIdentity,
+        registry_at: RegistryAt,
+        audit: AuditSink,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._identity = identity
+        self._registry_at = registry_at
+        self._audit = audit
+        self._clock = clock
+        self._handlers: dict[str, Handler] = {}
+        self._undeliverable: dict[str, Undeliverable] = {}
+        self._outgoing = asyncio.Event()
+        self._deferred: dict[tuple[str, str], tuple[IncomingMessage, int]] = {}
+
+    def on(self, purpose: str, handler: Handler) -> None:
+        """Hands messages of a purpose to `handler`, in the transaction that notes them as received."""
+        if purpose not in PURPOSES or purpose in self._handlers:
+            raise AssertionError(f"{purpose!r} is no purpose, or has a handler already")
+        self._handlers[purpose] = handler
+
+    def on_undeliverable(self, purpose: str, handler: Undeliverable) -> None:
+        """Tells `handler` of messages of a purpose that the broker refuses for good."""
+        self._undeliverable[purpose] = handler
+
+    async def post(
+        self,
+        tx: NodeTransaction,
+        address: ToAgency | ToLink,
+        recipient: AgencyId,
+        purpose: str,
+        envelope: Envelope,
+        expires: datetime | None = None,
+    ) -> str:
+        """Seals a signed envelope to the recipient's registry key and queues it; returns the message id.
+
+        It leaves only after the caller's transaction has committed: call `nudge` then, or wait a second.
+
+        Raises:
+            RefusedError: NOT_A_MEMBER for a recipient whom the registry does not list, TRUST_EXPIRED,
+                TOO_LARGE.
+        """
+        if purpose not in PURPOSES:
+            raise AssertionError(f"{purpose!r} is no purpose of a message")
+        now = self._clock()
+        agency = self._registry_at(now).agency(recipient)
+        if agency is None:
+            raise RefusedError(ErrorCode.NOT_A_MEMBER, f"the registry does not list {recipient}")
+        message_id = secrets.token_hex(16)
+        context = SealContext(purpose, str(self._identity.agency), str(recipient), message_id)
+        sealed = seal_to(agency.sealing_key, envelope.to_bytes(), context)
+        if len(sealed) > LIMITS.sealed_bytes:
+            raise RefusedError(
+                ErrorCode.TOO_LARGE, f"a message of {len(sealed)} bytes; {LIMITS.sealed_bytes} are allowed"
+            )
+        until = min(expires or now + DEFAULT_LIFETIME, now + timedelta(seconds=LIMITS.relay_ttl_seconds - 60))
+        await tx.outbox.add(OutboxItem(message_id, address, purpose, sealed, until))
+        return message_id
+
+    def nudge(self) -> None:
+        """Something was queued and committed: send it now."""
+        self._outgoing.set()
+
+    # -- out
+
+    async def send_loop(self, relay: Relay, poll_seconds: float = 1.0) -> None:
+        """Hands queued messages to the broker, for ever. Errors of the connection are only delays."""
+        while True:
+            self._outgoing.clear()
+            sent = await self.send_due(relay)
+            if not sent:
+                try:
+                    async with asyncio.timeout(poll_seconds):
+                        await self._outgoing.wait()
+                except TimeoutError:
+                    continue
+
+    async def send_due(self, relay: Relay) -> int:
+        """Tries every message that may be tried now; returns how many left the queue."""
+        async with self._store.transaction() as tx:
+            due = await tx.outbox.due(self._clock())
+        gone = 0
+        for item in due:
+            gone += await self._send(relay, item)
+        return gone
+
+    async def _send(self, relay: Relay, item: OutboxItem) -> bool:
+        message = OutgoingMessage(item.message_id, item.address, item.purpose, item.sealed, item.expires)
+        if item.expires <= self._clock():
+            await self._give_up(
+                item, RefusedError(ErrorCode.MESSAGE_EXPIRED, "it waited too long to be sent")
+            )
+            return True
+        try:
+            await relay.send(message)
+        except RefusedError as refusal:
+            if refusal.code in _HOPELESS:
+                await self._give_up(item, refusal)
+                return True
+            wait = min(_RETRY_MOST, _RETRY_FIRST * 2 ** min(item.attempts, 10))
+            async with self._store.transaction() as tx:
+                await tx.outbox.postpone(item.message_id, self._clock() + timedelta(seconds=wait))
+            if not isinstance(refusal, UnavailableError):
+                _log.warning("message not accepted", purpose=item.purpose, code=str(refusal.code))
+            return False
+        async with self._store.transaction() as tx:
+            await tx.outbox.sent(item.message_id)
+        return True
+
+    async def _give_up(self, item: OutboxItem, refusal: RefusedError) -> None:
+        _log.warning("message undeliverable", purpose=item.purpose, code=str(refusal.code))
+        async with self._store.transaction() as tx:
+            await tx.outbox.sent(item.message_id)
+            handler = self._undeliverable.get(item.purpose)
+            if handler is not None:
+                await handler(tx, item.message_id, item.purpose, refusal)
+
+    # -- in
+
+    async def receive_loop(self, relay: Relay) -> None:
+        """Takes messages until the connection ends; the caller connects again.
+
+        Raises:
+            RefusedError: the connection failed, or the broker refused it.
+        """
+        retry = asyncio.create_task(self._retry_loop(relay))
+        try:
+            async with aclosing(relay.receive()) as arriving:
+                async for incoming in arriving:
+                    await self.take(relay, incoming)
+        finally:
+            retry.cancel()
+            await asyncio.gather(retry, return_exceptions=True)
+            # Whatever waits aside is unacknowledged and comes again with the next connection.
+            self._deferred.clear()
+
+    async def take(self, relay: Relay, incoming: IncomingMessage, attempt: int = 0) -> None:
+        """Lets one message have its effect, once, and acknowledges it; or puts it aside for later."""
+        key = (incoming.sender, incoming.message_id)
+        try:
+            await self._process(incoming)
+        except (RetryLaterError, RefusedError):
+            self._defer(key, incoming, attempt)
+            return
+        except Exception as error:  # noqa: BLE001 - a fault of this node must not lose the message
+            _log.error("message failed", purpose=incoming.purpose, exc_info=error)
+            self._defer(key, incoming, attempt)
+            return
+        self._deferred.pop(key, None)
+        await relay.acknowledge([incoming.message_id])
+
+    def _defer(self, key: tuple[str, str], incoming: IncomingMessage, attempt: int) -> None:
+        if key in self._deferred or len(self._deferred) < _DEFERRED_AT_MOST:
+            self._deferred[key] = (incoming, attempt + 1)
+
+    async def _retry_loop(self, relay: Relay) -> None:
+        wait = _RETRY_FIRST
+        while True:
+            await asyncio.sleep(wait)
+            before = len(self._deferred)
+            for incoming, attempt in list(self._deferred.values()):
+                try:
+                    await self.take(relay, incoming, attempt)
+                except RefusedError:
+                    break  # the connection is gone; the receiving side notices too
+            wait = _RETRY_FIRST if len(self._deferred) < before else min(_RETRY_MOST, wait * 2)
+
+    async def _process(self, incoming: IncomingMessage) -> None:
+        now = self._clock()
+        try:
+            sender = AgencyId(incoming.sender)
+        except IdError:
+            sender = AgencyId("unknown")
+        registry = self._registry_at(now)
+        async with self._store.transaction() as tx:
+            if await tx.inbox.seen(sender, incoming.message_id):
+                return
+        try:
+            opened = self._open(incoming, sender, registry, now)
+            async with self._store.transaction() as tx:
+                # Noted first: of two deliveries at once, one fails on the key and is tried again.
+                await tx.inbox.note(sender, incoming.message_id, now)
+                await self._handlers[opened.purpose](tx, opened)
+        except RetryLaterError:
+            raise
+        except Exception as error:
+            refusal = translate(error)
+            if refusal is None or refusal.code in (ErrorCode.TRUST_EXPIRED, ErrorCode.UNAVAILABLE):
+                raise
+            await self._drop(incoming, sender, refusal, now)
+        else:
+            self.nudge()
+
+    def _open(
+        self, incoming: IncomingMessage, sender: AgencyId, registry: Registry, now: datetime
+    ) -> OpenedMessage:
+        """The message, if it is sealed to this node and signed by its sender.
+
+        Raises:
+            RefusedError: MESSAGE_TAMPERED, NOT_A_MEMBER, INVALID_ARGUMENT for an unknown purpose.
+        """
+        agency = registry.agency(sender)
+        if agency is None:
+            raise RefusedError(ErrorCode.NOT_A_MEMBER, "the sender of a message is not in the registry")
+        if incoming.purpose not in self._handlers:
+            raise RefusedError(ErrorCode.INVALID_ARGUMENT, "a message has a purpose that is not known here")
+        context = SealContext(incoming.purpose, str(sender), str(self._identity.agency), incoming.message_id)
+        try:
+            envelope = Envelope.from_bytes(self._unsealed(incoming.sealed, context))
+            require_signature(envelope, agency.node_verify_key, envelope.payload_type)
+        except CryptoError as error:
+            raise RefusedError(
+                ErrorCode.MESSAGE_TAMPERED, f"{CATALOGUE[ErrorCode.MESSAGE_TAMPERED].meaning} ({error})"
+            ) from None
+        return OpenedMessage(incoming.message_id, sender, incoming.purpose, envelope, incoming.link, now)
+
+    def _unsealed(self, sealed: bytes, context: SealContext) -> bytes:
+        present, *former = self._identity.sealing_keys
+        for key in former:
+            try:
+                return open_sealed(key, sealed, context)
+            except SealError:
+                continue
+        return open_sealed(present, sealed, context)
+
+    async def _drop(
+        self, incoming: IncomingMessage, sender: AgencyId, refusal: RefusedError, now: datetime
+    ) -> None:
+        _log.warning("message refused", purpose=incoming.purpose, code=str(refusal.code))
+        async with self._store.transaction() as tx:
+            await tx.inbox.note(sender, incoming.message_id, now)
+            await self._audit.append(
+                tx,
+                AuditAction.IDENTITY_REFUSED,
+                actor=str(sender),
+                body={
+                    "message": incoming.message_id,
+                    "purpose": incoming.purpose,
+                    "code": str(refusal.code),
+                },
+            )
+
+    async def forget_old(self) -> None:
+        """Deletes the notes of messages that the broker could not deliver any more."""
+        async with self._store.transaction() as tx:
+            await tx.inbox.forget_before(self._clock() - REMEMBERED)

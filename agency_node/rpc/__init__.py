@@ -1,0 +1,1 @@
+"""The node's gRPC edges: calls to the broker, and the control service on this machine's unix socket."""

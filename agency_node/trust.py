@@ -1,0 +1,171 @@
+"""Whom this node believes: the federation's registry, walked to from the anchor that enrolment fixed.
+
+The broker hands trust documents over and can withhold them, but every byte is signed by the federation's root
+keys. A withheld registry expires, and without one in force the node refuses to decide anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import structlog
+
+from agency_node.errors import NodeError
+from agency_node.ports import AuditSink, Clock
+from agency_node.store.store import NodeStore, NodeTransaction
+from crypto.audit import AuditAction
+from crypto.envelope import Envelope
+from policies.codec import open_document
+from policies.errors import ExpiredError, TrustError
+from policies.ids import AgencyId, Hash256
+from policies.registry import Registry
+from policies.root import Root
+from policies.trust import MAX_ROOT_UPDATES, TrustedRegistry
+from protos.wire.errors import ErrorCode, RefusedError
+
+_log = structlog.get_logger("trust")
+
+
+class TrustKeeper:
+    """Keeps the chain of roots and the newest registry; nothing enters that the roots have not signed."""
+
+    def __init__(
+        self, store: NodeStore, audit: AuditSink, agency: AgencyId, anchor: Hash256, clock: Clock
+    ) -> None:
+        self._store = store
+        self._audit = audit
+        self._agency = agency
+        self._anchor = anchor
+        self._clock = clock
+        self._trusted: TrustedRegistry | None = None
+
+    async def load(self) -> None:
+        """Walks from the anchor to what the store holds.
+
+        Raises:
+            NodeError: the node is not enrolled. TrustError: the store's documents do not follow the anchor.
+        """
+        async with self._store.transaction() as tx:
+            roots = await tx.trust.roots()
+            registry = await tx.trust.registry()
+        if not roots:
+            raise NodeError("the node is not enrolled; run `tallystick node enrol` with the office's answer")
+        trusted = TrustedRegistry.from_anchor(roots[0], self._anchor)
+        for envelope in roots[1:]:
+            trusted = trusted.update_root(envelope)
+        if registry is not None:
+            trusted = _with_held_registry(trusted, registry, self._clock())
+        self._trusted = trusted
+
+    def registry(self, now: datetime) -> Registry:
+        """The registry in force.
+
+        Raises:
+            RefusedError: TRUST_EXPIRED where there is none, or its time or the root's is up.
+        """
+        try:
+            return self._state().current(now)
+        except TrustError as error:
+            raise RefusedError(ErrorCode.TRUST_EXPIRED, str(error)) from None
+
+    @property
+    def last_registry(self) -> Registry | None:
+        """The newest registry that was ever accepted, even if it has expired: for status pages only."""
+        return self._state().registry
+
+    @property
+    def root_version(self) -> int:
+        """The version of the last root."""
+        return self._state().root.version
+
+    async def offer(self, roots: Sequence[bytes], registry: bytes) -> bool:
+        """Takes newer trust documents; returns whether anything changed. A refusal changes nothing.
+
+        Raises:
+            TrustError: a rollback, a skipped root, signatures below the threshold, an expired document.
+        """
+        trusted = before = self._state()
+        if len(roots) > MAX_ROOT_UPDATES:
+            raise TrustError(f"at most {MAX_ROOT_UPDATES} roots are walked at once")
+        accepted: list[tuple[int, bytes]] = []
+        for envelope in roots:
+            if open_document(Root, Envelope.from_bytes(envelope)).version > trusted.root.version:
+                trusted = trusted.update_root(envelope)
+                accepted.append((trusted.root.version, envelope))
+        if registry:
+            trusted = trusted.update_registry(registry, self._clock())
+        new_registry = trusted.registry if trusted.registry != before.registry else None
+        if not accepted and new_registry is None:
+            return False
+        async with self._store.transaction() as tx:
+            for version, envelope in accepted:
+                await tx.trust.add_root(version, envelope)
+            if new_registry is not None:
+                await tx.trust.put_registry(new_registry.version, registry)
+            await self._note(tx, trusted)
+        self._trusted = trusted
+        return True
+
+    async def _note(self, tx: NodeTransaction, trusted: TrustedRegistry) -> None:
+        version = trusted.registry.version if trusted.registry else 0
+        _log.info("trust renewed", root=trusted.root.version, registry=version)
+        await self._audit.append(
+            tx,
+            AuditAction.REGISTRY_ACCEPTED,
+            actor=str(self._agency),
+            body={"version": version, "root_version": trusted.root.version},
+        )
+
+    def _state(self) -> TrustedRegistry:
+        if self._trusted is None:
+            raise AssertionError("TrustKeeper.load comes first")
+        return self._trusted
+
+
+async def begin_trust(
+    store: NodeStore, anchor: Hash256, roots: Sequence[bytes], registry: bytes, now: datetime
+) -> Registry:
+    """Verifies an enrolment answer's trust documents from the anchor on and keeps them; returns the registry.
+
+    What is held already is kept: enrolling again, for a new certificate, never goes back in versions.
+
+    Raises:
+        TrustError: they do not lead from the anchor to a registry in force.
+    """
+    if not roots:
+        raise TrustError("the answer carries no root")
+    trusted = TrustedRegistry.from_anchor(roots[0], anchor)
+    steps = [(trusted.root.version, roots[0])]
+    for envelope in roots[1:]:
+        trusted = trusted.update_root(envelope)
+        steps.append((trusted.root.version, envelope))
+    async with store.transaction() as tx:
+        held = await tx.trust.roots()
+        held_registry = await tx.trust.registry()
+        if held[: len(steps)] != tuple(envelope for _, envelope in steps)[: len(held)]:
+            raise TrustError("this node is enrolled under other roots; start with an empty data folder")
+        if held_registry is not None and len(held) <= len(steps):
+            trusted = _with_held_registry(trusted, held_registry, now)
+        trusted = trusted.update_registry(registry, now)
+        for version, envelope in steps[len(held) :]:
+            await tx.trust.add_root(version, envelope)
+        await tx.trust.put_registry(trusted.current(now).version, registry)
+    return trusted.current(now)
+
+
+def _with_held_registry(trusted: TrustedRegistry, registry: bytes, now: datetime) -> TrustedRegistry:
+    """The held registry, verified as of the last moment at which it was in time.
+
+    An expired one must be remembered too: it is what a rollback is measured against.
+    """
+    expires = open_document(Registry, Envelope.from_bytes(registry)).expires
+    moment = min(now, expires - timedelta(seconds=1), trusted.root.expires - timedelta(seconds=1))
+    try:
+        return trusted.update_registry(registry, moment)
+    except ExpiredError:
+        raise AssertionError("the moment lies before both expiries") from None
+    except TrustError as error:
+        # A root has replaced stolen keys since: what they signed is forgotten, as policies.trust says.
+        _log.warning("registry no longer trusted", reason=type(error).__name__)
+        return trusted
