@@ -77,14 +77,10 @@ def parse_spiffe(uri: str) -> PeerIdentity:
     head, _, path = uri.removeprefix("spiffe://").partition("/")
     role, _, agency = path.partition("/")
     if uri.startswith("spiffe://") and role == "broker" and path == "broker":
-        identity = PeerIdentity(head, PeerRole.BROKER, "broker")
-    elif uri.startswith("spiffe://") and role == "agency":
-        identity = PeerIdentity(head, PeerRole.AGENCY, agency)
-    else:
-        raise PkiError("not a SPIFFE id of this system: spiffe://<federation>/agency/<id> or .../broker")
-    if identity.uri != uri:
-        raise PkiError("not a SPIFFE id of this system: spiffe://<federation>/agency/<id> or .../broker")
-    return identity
+        return PeerIdentity(head, PeerRole.BROKER, "broker")
+    if uri.startswith("spiffe://") and role == "agency":
+        return PeerIdentity(head, PeerRole.AGENCY, agency)
+    raise PkiError("not a SPIFFE id of this system: spiffe://<federation>/agency/<id> or .../broker")
 
 
 def make_key_and_request(identity: PeerIdentity) -> tuple[bytes, bytes]:

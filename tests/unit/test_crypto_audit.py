@@ -169,6 +169,25 @@ def test_wrong_input_makes_no_entry() -> None:
             replace(_entry().leaf, time=time)
 
 
+def test_a_short_salt_is_refused() -> None:
+    leaf, sealed = _with_salt(b"short")
+    with pytest.raises(AuditError, match="salt"):
+        open_details(leaf, sealed, KEY)
+
+
+def _with_salt(salt: bytes) -> tuple[AuditLeaf, bytes]:
+    entry = build_entry(
+        seq=0,
+        time=TIME,
+        origin="demo/log",
+        action=AuditAction.PURGED,
+        details=DETAILS,
+        data_key=KEY,
+        rng_bytes=lambda count: salt if count == 32 else bytes(count),
+    )
+    return entry.leaf, entry.sealed
+
+
 def test_references_pair_entries_without_showing_the_id() -> None:
     assert reference("r-1") == reference("r-1") != reference("r-2")
     assert _entry().leaf.ref == reference("r-1")

@@ -121,6 +121,21 @@ def test_a_leaf_that_is_no_leaf_is_found_and_the_rest_is_still_read() -> None:
     assert report.size == len(HONEST)
 
 
+def test_an_entry_of_another_log_is_found_even_if_it_was_signed() -> None:
+    log = Log()
+    log.leaves[4] = canonical_json({**json.loads(log.leaves[4]), "origin": "demo/other"})
+    log.notes = [log.note(len(log.leaves))]
+    assert log.kinds() == {KINDS.WRONG_ORIGIN}
+
+
+def test_a_false_head_of_the_empty_tree_is_found() -> None:
+    log = Log()
+    log.notes.append(sign_checkpoint(Checkpoint(ORIGIN, 0, bytes(32)), log.key).to_bytes())
+    assert log.kinds() == {KINDS.FORK}
+    log.notes = log.notes[2:]
+    assert log.kinds() == {KINDS.ROOT_MISMATCH}
+
+
 def test_a_removed_entry_leaves_a_gap() -> None:
     log = Log()
     del log.leaves[2]

@@ -148,6 +148,15 @@ def test_equal_sizes_need_equal_roots() -> None:
         merkle.verify_consistency(5, other, 5, root, ())
 
 
+def test_a_proof_from_a_smaller_tree_does_not_pass_for_a_larger_one() -> None:
+    leaves = [merkle.leaf_hash(leaf) for leaf in LEAVES]
+    root = bytes.fromhex(ROOTS[2])
+    merkle.verify_inclusion(leaves[0], 0, 2, (leaves[1],), root)
+    for size in (1, 3, 4, 5, 8):
+        with pytest.raises(ProofError):
+            merkle.verify_inclusion(leaves[0], 0, size, (leaves[1],), root)
+
+
 def test_proofs_of_absurd_length_are_refused() -> None:
     root = bytes(32)
     with pytest.raises(ProofError):

@@ -1,5 +1,6 @@
 """The federation's certificates: who may be what, and nothing more."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -149,6 +150,11 @@ def test_a_stranger_s_certificate_is_refused(ca: FederationCa) -> None:
     other = FederationCa.create("demo", NOW)
     with pytest.raises(PkiError, match="not issued by"):
         verify_issued(_agency(other), ca.certificate_pem, NOW)
+    renamed = FederationCa.load(ca.certificate_pem, ca.key_pem(None))
+    renamed.federation = "other"
+    request = make_key_and_request(replace(AGENCY, federation="other"))[1]
+    with pytest.raises(PkiError, match="another federation"):
+        verify_issued(renamed.issue("agency", AGENCY.id, request, NOW), ca.certificate_pem, NOW)
     with pytest.raises(PkiError, match="valid until"):
         verify_issued(_agency(ca), ca.certificate_pem, NOW + timedelta(days=31))
     with pytest.raises(PkiError):

@@ -1,7 +1,9 @@
 """Key URIs."""
 
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
@@ -121,6 +123,7 @@ class _Token:
 
     def sign(self, message: bytes, mechanism: _Mechanism) -> bytes:
         assert mechanism is _Mechanism.EDDSA
+        time.sleep(0.001)
         return self.key.sign(message)
 
 
@@ -151,6 +154,15 @@ def test_a_key_in_a_device_signs(monkeypatch: pytest.MonkeyPatch) -> None:
     for handle in (signer, second, signer):
         handle.verify_key.verify(handle.sign(b"text"), b"text")
         assert token.open_sessions == 0
+
+
+def test_signers_of_one_device_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    _plug_in(_Token(generate_signing_key()), monkeypatch)
+    handles = [load_signer(URI, lambda: "1234") for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        signatures = list(pool.map(lambda number: handles[number % 4].sign(b"text"), range(16)))
+    for signature in signatures:
+        handles[0].verify_key.verify(signature, b"text")
 
 
 def test_a_device_that_goes_away_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
