@@ -54,6 +54,7 @@ class ClkEncoder:
         self.row_bytes = -(-self.bits // 8)
         hashed_bits = self.bits * 2**parsed.xor_folds
         self._hashed_bits: int | None = hashed_bits if isinstance(hashed_bits, int) else None
+        self._scratch = np.empty((0, 0), dtype=np.uint64)
         self._features: list[tuple[int, FeatureEncoder]] = []
         if self._hashed_bits is not None:
             self._features = [
@@ -77,22 +78,20 @@ class ClkEncoder:
         first row in error messages. Raises clkhash's ``FormatError``, ``EntryError`` or whatever else
         clkhash raises.
         """
-        out = np.zeros((len(rows), self.row_bytes), dtype=np.uint8)
+        out = np.empty((len(rows), self.row_bytes), dtype=np.uint8)
         for start in range(0, len(rows), BLOCK_ROWS):
             block = rows[start : start + BLOCK_ROWS]
-            out[start : start + len(block)] = self._encode_block(block, first_row + start)
+            target = out[start : start + len(block)]
+            if not self._encode_block(block, target):
+                target[:] = self._reference(block, first_row + start)
         return out
 
     def try_encode(self, rows: Sequence[Sequence[str]]) -> NDArray[np.uint8] | None:
         """Like :meth:`encode`, but None when some row is invalid (see :meth:`invalid_entries`)."""
-        out = np.zeros((len(rows), self.row_bytes), dtype=np.uint8)
-        for start in range(0, len(rows), BLOCK_ROWS):
-            block = rows[start : start + BLOCK_ROWS]
-            encoded = self._encode_fast(block)
-            if encoded is None:
-                return None
-            out[start : start + len(block)] = encoded
-        return out
+        out = np.empty((len(rows), self.row_bytes), dtype=np.uint8)
+        starts = range(0, len(rows), BLOCK_ROWS)
+        blocks = ((rows[start : start + BLOCK_ROWS], out[start : start + BLOCK_ROWS]) for start in starts)
+        return out if all(self._encode_block(block, target) for block, target in blocks) else None
 
     def invalid_entries(self, rows: Sequence[Sequence[str]]) -> Iterator[tuple[int, int, str]]:
         """(row, column, reason) of every value that cannot be encoded; the reason never holds the value.
@@ -119,27 +118,25 @@ class ClkEncoder:
             yield self.encode(batch, first_row)
             first_row += len(batch)
 
-    def _encode_block(self, block: Sequence[Sequence[str]], first_row: int) -> NDArray[np.uint8]:
-        encoded = self._encode_fast(block)
-        return self._reference(block, first_row) if encoded is None else encoded
-
-    def _encode_fast(self, block: Sequence[Sequence[str]]) -> NDArray[np.uint8] | None:
-        """The block's CLKs, or None when it is for clkhash to say what is wrong with it."""
+    def _encode_block(self, block: Sequence[Sequence[str]], out: NDArray[np.uint8]) -> bool:
+        """Fill ``out`` with the block's CLKs; False when it is for clkhash to say what is wrong with it."""
         if self._hashed_bits is None or set(map(len, block)) != {len(self._keys)} or not self._keys:
-            return None
+            return False
         words = -(-self._hashed_bits // 64)
         step = max(1, min(len(block), _BLOCK_BYTES // (words * 8)))
-        parts = []
+        if self._scratch.shape[0] < step:
+            self._scratch = np.empty((step, words), dtype=np.uint64)
         try:
             for start in range(0, len(block), step):
                 part = block[start : start + step]
-                filters = np.zeros((len(part), words), dtype=np.uint64)
+                filters = self._scratch[: len(part)]
+                filters.fill(0)
                 for index, feature in self._features:
                     feature.add_into(list(map(itemgetter(index), part)), filters)
-                parts.append(self._folded(filters.view(np.uint8)))
+                out[start : start + len(part)] = self._folded(filters.view(np.uint8))
         except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError):
-            return None
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+            return False
+        return True
 
     def _folded(self, filters: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """XOR the segments of ``l`` bits together: what folding in half ``xor_folds`` times comes to."""

@@ -5,7 +5,6 @@ comparator tokenises; only n-grams, dates in ISO form and ASCII strings take sho
 them.
 """
 
-import re
 from collections.abc import Collection, Sequence
 from itertools import compress
 
@@ -37,7 +36,7 @@ _REFUSALS = {
     DateSpec: "not a date in the schema's format",
     EnumSpec: "not one of the schema's codes",
 }
-_ISO_DATE = re.compile(r"[1-9][0-9]{3}-[0-9]{2}-[0-9]{2}", re.ASCII)
+_DAYS_IN_MONTH = np.array([0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
 
 
 class FeatureEncoder:
@@ -174,12 +173,13 @@ class FeatureEncoder:
 
     def _positions(self, token: str, k: int) -> NDArray[np.uint32]:
         if isinstance(self._comparator, ExactComparison):
-            return self._hasher.positions(token, k)
-        cached = self._token_positions.get(token)
+            return self._hasher.positions([token], k)[0]
+        cached: NDArray[np.uint32] | None = self._token_positions.get(token)
         if cached is None or cached.size < k:
             if (len(self._token_positions) + 1) * k > _MAX_CACHED_POSITIONS:
                 self._token_positions.clear()
-            cached = self._token_positions[token] = self._hasher.positions(token, k)
+            cached = self._hasher.positions([token], k)[0]
+            self._token_positions[token] = cached
         return cached[:k]
 
     def _formatted(self, values: list[str]) -> list[str]:
@@ -200,13 +200,7 @@ class FeatureEncoder:
         regular = values
         if self._sentinel in values:
             regular = [value for value in values if value != self._sentinel]
-        if not all(map(_ISO_DATE.fullmatch, regular)):
-            return False
-        try:
-            np.array(regular, dtype="datetime64[D]")
-        except ValueError:
-            return False
-        return True
+        return _all_iso_dates(regular)
 
     def _with_missing(self, values: list[str], formatted: list[str]) -> list[str]:
         """Put the replacement where the sentinel, which occurs once if at all, stands."""
@@ -237,3 +231,21 @@ def _plainly_valid(spec: StringSpec, values: list[str]) -> bool:
     if spec.case == "lower":
         return joined.lower() == joined
     return True
+
+
+def _all_iso_dates(values: list[str]) -> bool:
+    """Whether every value is ``YYYY-MM-DD`` with ASCII digits, a year from 1000 on, and a day that exists."""
+    joined = "".join(values)
+    if not joined.isascii() or any(length != 10 for length in map(len, values)):
+        return False
+    cells = np.frombuffer(joined.encode(), dtype=np.uint8).reshape(-1, 10)
+    digits = cells[:, [0, 1, 2, 3, 5, 6, 8, 9]].astype(np.int64) - ord("0")
+    if (digits < 0).any() or (digits > 9).any() or (cells[:, [4, 7]] != ord("-")).any():
+        return False
+    year = digits[:, :4] @ np.array([1000, 100, 10, 1])
+    month = digits[:, 4] * 10 + digits[:, 5]
+    day = digits[:, 6] * 10 + digits[:, 7]
+    if (year < 1000).any() or (month < 1).any() or (month > 12).any():
+        return False
+    leap = (month == 2) & (year % 4 == 0) & ((year % 100 != 0) | (year % 400 == 0))
+    return bool(((day >= 1) & (day <= _DAYS_IN_MONTH[month] + leap)).all())

@@ -7,6 +7,7 @@ for ``k`` are the first ``k`` of the positions for any larger ``k``. So one list
 
 import hmac
 import math
+from collections.abc import Sequence
 from hashlib import blake2b
 
 import numpy as np
@@ -20,11 +21,11 @@ class TokenHasher:
     """Positions of tokens in a filter of ``bits`` bits for one feature.
 
     ``keys`` are the feature's two derived keys. ``positions`` raises what clkhash raises:
-    ``UnicodeEncodeError`` for a token outside the feature's encoding, ``ValueError`` for BLAKE2 with a
-    length that is no power of two or a key that is too long.
+    ``UnicodeEncodeError`` for a token outside the feature's encoding, ``ValueError`` for BLAKE2 with a length
+    that is no power of two or a key that is too long.
     """
 
-    __slots__ = ("_bits", "_hash_type", "_keys", "_non_singular", "encoding")
+    __slots__ = ("_bits", "_blake_states", "_hash_type", "_keys", "_non_singular", "encoding")
 
     def __init__(self, properties: FieldHashingProperties, keys: tuple[bytes, ...], bits: int) -> None:
         self._bits = bits
@@ -32,34 +33,45 @@ class TokenHasher:
         self.encoding: str = properties.encoding
         self._hash_type: str = properties.hash_type
         self._non_singular = bool(properties.prevent_singularity)
+        self._blake_states: list[blake2b] = []
 
-    def positions(self, token: str, k: int) -> NDArray[np.uint32]:
-        """The first ``k`` positions of ``token``, repetitions included; shape ``(k,)``."""
-        message = token.encode(self.encoding)
+    def positions(self, tokens: Sequence[str], k: int) -> NDArray[np.uint32]:
+        """The first ``k`` positions of each token, repetitions included; shape ``(tokens, k)``."""
+        messages = [token.encode(self.encoding) for token in tokens]
         if self._hash_type == "blakeHash":
-            return self._blake(message, k)
-        return self._double(message, k)
+            return self._blake(messages, k)
+        return self._double(messages, k)
 
-    def _blake(self, message: bytes, k: int) -> NDArray[np.uint32]:
+    def _blake(self, messages: list[bytes], k: int) -> NDArray[np.uint32]:
         if 2 ** int(math.log(self._bits, 2)) != self._bits:
             raise ValueError("the BLAKE2 construction needs a filter length that is a power of two")
         digests = -(-k // _SHORTS_PER_DIGEST)
-        key = self._keys[0]
-        stream = b"".join(
-            blake2b(message, key=key, salt=str(block).encode()).digest() for block in range(digests)
-        )
+        for block in range(len(self._blake_states), digests):
+            self._blake_states.append(blake2b(key=self._keys[0], salt=str(block).encode()))
+        stream = bytearray()
+        for message in messages:
+            for begun in self._blake_states[:digests]:
+                state = begun.copy()
+                state.update(message)
+                stream += state.digest()
         # clkhash unpacks native 16-bit integers, so the positions follow the machine's byte order, as its do.
-        shorts = np.frombuffer(stream, dtype=np.uint16)[:k].astype(np.int64)
-        return (shorts % self._bits).astype(np.uint32)
+        shorts = np.frombuffer(stream, dtype=np.uint16).reshape(len(messages), digests * _SHORTS_PER_DIGEST)
+        return shorts[:, :k].astype(np.uint32) % np.uint32(self._bits)
 
-    def _double(self, message: bytes, k: int) -> NDArray[np.uint32]:
-        sha1_key, md5_key = self._keys[0], self._keys[1]
-        start = int.from_bytes(hmac.digest(sha1_key, message, "sha1"), "big") % self._bits
-        step = int.from_bytes(hmac.digest(md5_key, message, "md5"), "big") % self._bits
+    def _double(self, messages: list[bytes], k: int) -> NDArray[np.uint32]:
+        starts = [self._hmac(0, "sha1", message) for message in messages]
+        steps = [self._step(message) for message in messages]
+        draws = np.arange(k, dtype=np.int64)
+        found = np.array(starts, dtype=np.int64)[:, None] + np.array(steps, dtype=np.int64)[:, None] * draws
+        return (found % self._bits).astype(np.uint32)
+
+    def _step(self, message: bytes) -> int:
+        step = self._hmac(1, "md5", message)
         attempt = 0
         while self._non_singular and step == 0:
-            suffix = chr(attempt).encode()
-            step = int.from_bytes(hmac.digest(md5_key, message + suffix, "md5"), "big") % self._bits
+            step = self._hmac(1, "md5", message + chr(attempt).encode())
             attempt += 1
-        draws = np.arange(k, dtype=np.int64)
-        return ((start + draws * step) % self._bits).astype(np.uint32)
+        return step
+
+    def _hmac(self, key: int, digest: str, message: bytes) -> int:
+        return int.from_bytes(hmac.digest(self._keys[key], message, digest), "big") % self._bits

@@ -88,8 +88,8 @@ class NgramTable:
             )
             grown[:first_id] = self._positions[:first_id]
             self._positions = grown
-        for token_id, key in enumerate(keys.tolist(), start=first_id):
-            self._positions[token_id] = self._hasher.positions(self._token(key), self._k)
+        tokens = [self._token(key) for key in keys.tolist()]
+        self._positions[first_id : first_id + keys.size] = self._hasher.positions(tokens, self._k)
 
     def _token(self, key: int) -> str:
         gram = "".join(chr(key >> (CODE_BITS * place) & _CODE_MASK) for place in reversed(range(self._n)))
