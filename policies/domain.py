@@ -143,7 +143,10 @@ def _ages(clauses: Sequence[Clause]) -> tuple[int | None, ...]:
 
 
 def _markers(clauses: Sequence[Clause]) -> tuple[frozenset[Marker], ...]:
-    """No marker, a protected one, and each that a clause mentions."""
+    """No marker, a protected one, and one for each set of clauses that ask for it."""
     mentioned = _mentioned(clauses, lambda item: item.conditions.markers or ())
-    single = dict.fromkeys((Marker("safe_address"), *mentioned))
-    return (frozenset(), *(frozenset({marker}) for marker in single))
+    single = _distinct(mentioned, clauses, lambda item: item.conditions.markers or ())
+    return (
+        frozenset(),
+        *(frozenset({marker}) for marker in dict.fromkeys((Marker("safe_address"), *single))),
+    )

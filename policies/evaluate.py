@@ -48,13 +48,14 @@ class PolicyEvaluator:
             return (Deny(DenyReason.NOT_IN_FORCE),) * len(requests)
         if not self._parties_fit(asker):
             return (Deny(DenyReason.NOT_A_PARTY),) * len(requests)
-        alike = {self._likeness(item): item for item in requests}
-        answers = self.compiled.ask(asker, tuple(alike.values()), min(asker.tier, ceiling))
+        fixed = {item: self._builtin(asker, item) for item in requests}
+        alike = {self._likeness(item): item for item, rule in fixed.items() if rule is None}
+        answers = self.compiled.ask(asker, tuple(alike.values()), min(asker.tier, ceiling)) if alike else ()
         decisions = {
             likeness: self._from_answer(asker, answer, ceiling)
             for likeness, answer in zip(alike, answers, strict=True)
         }
-        return tuple(self._builtin(asker, item) or decisions[self._likeness(item)] for item in requests)
+        return tuple(fixed[item] or decisions[self._likeness(item)] for item in requests)
 
     def decide_one(self, asker: Asker, request: FieldRequest, *, ceiling: int | None) -> FieldDecision:
         """The decision on a single field."""
