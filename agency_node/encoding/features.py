@@ -172,15 +172,16 @@ class FeatureEncoder:
             set_bits(np.repeat(np.array(rows, dtype=np.int64), counts), np.concatenate(positions), filters)
 
     def _positions(self, token: str, k: int) -> NDArray[np.uint32]:
-        if isinstance(self._comparator, ExactComparison):
-            return self._hasher.positions([token], k)[0]
-        cached: NDArray[np.uint32] | None = self._token_positions.get(token)
-        if cached is None or cached.size < k:
+        cached = self._token_positions.get(token)
+        if cached is not None and cached.size >= k:
+            return cached[:k]
+        found: NDArray[np.uint32] = self._hasher.positions([token], k)[0]
+        # The one token of an exact comparison is the value, and values are cached already.
+        if not isinstance(self._comparator, ExactComparison):
             if (len(self._token_positions) + 1) * k > _MAX_CACHED_POSITIONS:
                 self._token_positions.clear()
-            cached = self._hasher.positions([token], k)[0]
-            self._token_positions[token] = cached
-        return cached[:k]
+            self._token_positions[token] = found
+        return found
 
     def _formatted(self, values: list[str]) -> list[str]:
         """Validate and format distinct values as clkhash would, or raise its error."""
