@@ -5,7 +5,7 @@ block by block, rows fold to subjects on the way, and a limit ends a run whose t
 memory does.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from threading import Event
 
@@ -17,13 +17,10 @@ from broker.matching.model import Bytes2d, Candidates, Ints, MatchSpec
 from broker.matching.scoring import by_projection
 from broker.matching.sink import CandidateSink, PartyColumns
 from broker.matching.subjects import SubjectTable
-from broker.matching.tasks import BlockPairs, BlockRef, BlockTask, CancelFlag, plan
+from broker.matching.tasks import BlockPairs, BlockRef, BlockTask, CancelFlag, Progress, plan
 
 BLOCK_ROWS = 32_768
 """Rows of one block: 4 MB of encodings of 1,024 bits, and about a second of one core for a pair of blocks."""
-
-Progress = Callable[[int, int], None]
-"""Called with (done, total) row comparisons, from the thread that runs the search."""
 
 
 def no_progress(_done: int, _total: int) -> None:

@@ -5,6 +5,7 @@ task is one ``task-<number>.npz``, written under another name and renamed, so th
 absent. Results are positions and scores: no handle, encoding or token is ever written here.
 """
 
+import io
 import json
 import os
 import zipfile
@@ -51,8 +52,9 @@ def spec_hash(spec: MatchSpec) -> str:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file that is whole or absent, whatever happens in between."""
+    """Write a file, for its owner only, that is whole or absent, whatever happens in between."""
     partial = path.with_name(path.name + ".partial")
+    partial.touch(mode=0o600)
     with partial.open("wb") as file:
         file.write(content)
         file.flush()
@@ -96,15 +98,11 @@ class RunDirectory:
 
     def save(self, task: BlockTask, pairs: BlockPairs) -> None:
         """Keep the result of a finished task."""
-        partial = self._file(task).with_suffix(".partial")
-        with partial.open("wb") as file:
-            # Positions within a block fit 32 bits.
-            np.savez(
-                file, left=pairs.left.astype(np.uint32), right=pairs.right.astype(np.uint32), dice=pairs.dice
-            )
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(self._file(task))
+        content = io.BytesIO()
+        # Positions within a block fit 32 bits.
+        left, right = pairs.left.astype(np.uint32), pairs.right.astype(np.uint32)
+        np.savez(content, left=left, right=right, dice=pairs.dice)
+        write_atomically(self._file(task), content.getvalue())
 
     def clear(self) -> None:
         """Delete the results and the directory, once they are no longer needed."""

@@ -8,9 +8,7 @@ address without TLS is refused.
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Self
 
 import dask
@@ -18,7 +16,7 @@ import numpy as np
 from distributed import CancelledError, Client, Future, KilledWorker, Security, wait
 from distributed.comm.core import CommClosedError
 
-from broker.matching.engine import BlockSource
+from broker.matching.engine import BlockSource, ClusterConfig
 from broker.matching.errors import EngineError, RunCancelledError
 from broker.matching.index import BitslicedIndex
 from broker.matching.model import Bytes2d
@@ -28,24 +26,6 @@ POLL_SECONDS = 0.5
 """How often a run looks whether it was cancelled."""
 TASKS_PER_THREAD = 2
 LARGE_TASK = "distributed.admin.large-graph-warning-threshold"
-
-
-@dataclass(frozen=True, slots=True)
-class ClusterConfig:
-    """Where the scheduler is, and the files with which both sides prove who they are.
-
-    :param address: ``tls://host:port``.
-    :param ca_file: certificates of the authority that signs the cluster's certificates (PEM).
-    :param cert_file: this broker's certificate (PEM).
-    :param key_file: its private key (PEM).
-    :param timeout: seconds to wait for the scheduler.
-    """
-
-    address: str
-    ca_file: Path
-    cert_file: Path
-    key_file: Path
-    timeout: int = 30
 
 
 class DaskEngine:

@@ -10,6 +10,7 @@ from broker.matching.index import BitslicedIndex
 from broker.matching.model import Bytes2d, Candidates, Flags, Ints, MatchSpec, Scores
 from broker.matching.scoring import by_projection
 from broker.matching.sink import PartyColumns
+from broker.matching.tasks import Progress, Watch
 
 
 class HeldEncodings:
@@ -37,14 +38,21 @@ class HeldEncodings:
             self._index.delete(rows)
             self._owners[rows] = -1
 
-    def search(self, queries: Bytes2d, threshold: float, limit: int) -> tuple[Ints, Ints, Scores]:
+    def compact(self) -> None:
+        """Sort what came bit by bit, so that searches are as fast as after a fresh start."""
+        self._index.compact()
+
+    def search(
+        self, queries: Bytes2d, threshold: float, limit: int, progress: Progress | None = None
+    ) -> tuple[Ints, Ints, Scores]:
         """Positions of queries, subjects reached, Dice coefficients.
 
+        :param progress: called with (done, total) comparisons; what it raises ends the search.
         :raises PairLimitError: more than ``limit``.
         """
         if not len(self._index):
             return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float64)
-        found = self._index.query(queries, threshold, max_pairs=limit)
+        found = self._index.query(queries, threshold, max_pairs=limit, progress=progress)
         return found.query_row, self._owners[found.record_row], found.score
 
 
@@ -81,6 +89,20 @@ class Holdings:
                 held.discard(gone)
         self.tokens.discard(gone)
 
+    def compact(self) -> None:
+        """See :meth:`HeldEncodings.compact`."""
+        for by_party in self._encodings:
+            for held in by_party:
+                held.compact()
+
+    def comparisons(self, columns: PartyColumns, parties: Iterable[int]) -> int:
+        """How many :meth:`reached` would make."""
+        parties = tuple(parties)
+        return sum(
+            len(columns.encodings(projection.name)[0]) * sum(len(by_party[party]) for party in parties)
+            for projection, by_party in zip(self._spec.projections, self._encodings, strict=True)
+        )
+
     def reached(
         self,
         columns: PartyColumns,
@@ -88,11 +110,13 @@ class Holdings:
         refuse: Refusal,
         limit: int,
         ignore: Flags | None = None,
+        watch: Watch | None = None,
     ) -> Iterator[tuple[Candidates, str]]:
         """Pairs of a given row's subject and a held subject of ``parties``, with what to call the source.
 
         :param limit: encodings that one search may find.
         :param ignore: held subjects ``s`` with ``ignore[s]`` do not count.
+        :param watch: told of each search.
         :raises PairLimitError: a search found more.
         """
         parties = tuple(parties)
@@ -101,10 +125,10 @@ class Holdings:
             source = f"projection {projection.name!r}"
             clks, subjects = columns.encodings(projection.name)
             for party in parties if len(clks) else ():
+                held = self._encodings[number][party]
+                progress = watch.search(len(clks) * len(held)) if watch else None
                 try:
-                    asked, found, dice = self._encodings[number][party].search(
-                        clks, projection.threshold, limit
-                    )
+                    asked, found, dice = held.search(clks, projection.threshold, limit, progress)
                 except PairLimitError as error:
                     raise PairLimitError(
                         error.found, error.estimated, self._spec.max_candidate_pairs, source

@@ -43,6 +43,7 @@ from broker.matching.snapshot import Snapshot
 from broker.matching.solve import components, solve
 from broker.matching.subjects import SubjectTable, unique_handles
 from broker.matching.submission import Submission, Withdrawal, checked_submission
+from broker.matching.tasks import Watch
 
 
 class MatchState:
@@ -188,17 +189,21 @@ class MatchState:
         add: Iterable[PartyRows] = (),
         change: Iterable[PartyRows] = (),
         withdraw: Iterable[Withdrawal] = (),
+        control: RunControl | None = None,
     ) -> MatchDelta:
         """Take in a submission, and say what it did to the groups.
 
         :param add: all rows of subjects that are not held, at most one value of each agency.
         :param change: all rows, which replace the old ones, of subjects that are held.
         :param withdraw: subjects to forget.
+        :param control: progress and cancelling, for large submissions; results are not kept in between.
         :raises MatchInputError: rows that do not fit the specification, a subject named twice, or added
             while held.
         :raises UnknownSubjectError: a subject to change or withdraw is not held.
         :raises PairLimitError: the pairs would become too many.
+        :raises RunCancelledError: ``control.cancel`` was set; the state is as it was.
         """
+        control = control or RunControl()
         with self._writer:
             submission = checked_submission(self._spec, self._subjects, add, change, withdraw)
             with self._lock:
@@ -211,13 +216,18 @@ class MatchState:
                     if gone.any()
                     else self._edges
                 )
-                found = self._search(columns, gone, len(kept))
+                found = self._search(columns, gone, len(kept), control)
             except BaseException:
                 with self._lock:
                     self._subjects.remove(added)
                 raise
             with self._lock:
                 return self._commit(submission, columns, gone, kept, found)
+
+    def compact(self) -> None:
+        """Sort what submissions brought, so that searches are as fast again as after a restart."""
+        with self._writer, self._lock:
+            self._holdings.compact()
 
     def snapshot(self) -> Snapshot:
         """Edges and groups, to be saved beside the rows."""
@@ -242,17 +252,23 @@ class MatchState:
                 ids=self._groups.ids(names),
             )
 
-    def _search(self, columns: Sequence[PartyColumns], gone: Flags, held_pairs: int) -> Candidates:
+    def _search(
+        self, columns: Sequence[PartyColumns], gone: Flags, held_pairs: int, control: RunControl
+    ) -> Candidates:
         """Candidates of incoming rows, with what stays held and among themselves."""
         sink = CandidateSink(self._spec, self._subjects, held_pairs)
         limit = self._spec.max_candidate_pairs
         tokens = ExactTokens(self._spec, len(columns))
+        partners = [self._partners(party) for party in range(len(columns))]
+        total = sum(map(self._holdings.comparisons, columns, partners))
+        watch = Watch(control.progress, control.cancel, total)
         for party, incoming in enumerate(columns):
             tokens.add(party, incoming)
-            partners = self._partners(party)
-            for pairs, source in self._holdings.reached(incoming, partners, sink.refuse, limit, gone):
+            reached = self._holdings.reached(incoming, partners[party], sink.refuse, limit, gone, watch)
+            for pairs, source in reached:
                 sink.add(pairs, source)
-        among = find_candidates(self._spec, self._subjects, columns, tokens, ThreadsEngine(), RunControl())
+        quietly = RunControl(cancel=control.cancel)
+        among = find_candidates(self._spec, self._subjects, columns, tokens, ThreadsEngine(), quietly)
         sink.add(among, "rows of one submission")
         return sink.result()
 

@@ -5,7 +5,7 @@ can take them in any order, a restart can skip those whose results it kept, and 
 between.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Protocol
@@ -20,6 +20,38 @@ class CancelFlag(Protocol):
 
     def is_set(self) -> bool:
         """Whether the run should stop."""
+
+
+Progress = Callable[[int, int], None]
+"""Called with (done, total) row comparisons, from the thread that runs the search."""
+
+
+class Watch:
+    """Adds up the progress of several searches, and ends them when somebody cancels.
+
+    :param total: row comparisons of all searches together.
+    """
+
+    def __init__(self, progress: Progress, cancel: CancelFlag, total: int) -> None:
+        self._progress = progress
+        self._cancel = cancel
+        self._total = total
+        self._before = 0
+
+    def search(self, comparisons: int) -> Progress:
+        """What the next search, of so many comparisons, should call.
+
+        :raises RunCancelledError: (the result, when called) somebody cancelled.
+        """
+        before = self._before
+        self._before += comparisons
+
+        def report(done: int, total: int) -> None:
+            if self._cancel.is_set():
+                raise RunCancelledError("the matching run was cancelled")
+            self._progress(before + comparisons * done // max(1, total), self._total)
+
+        return report
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ import pytest
 from distributed import Client, LocalCluster, Security
 
 from broker.matching.candidates import RunControl
-from broker.matching.dask_engine import ClusterConfig, DaskEngine
+from broker.matching.dask_engine import DaskEngine
+from broker.matching.engine import ClusterConfig, Engine, open_engine
 from broker.matching.errors import EngineError, PairLimitError, RunCancelledError
 from broker.matching.incremental import MatchState
 from broker.matching.model import MatchSpec, PartyRows
@@ -45,8 +46,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterConfig]
 
 
 @pytest.fixture
-def engine(cluster: ClusterConfig) -> Iterator[DaskEngine]:
-    with DaskEngine.connect(cluster) as connected:
+def engine(cluster: ClusterConfig) -> Iterator[Engine]:
+    with open_engine(cluster) as connected:
         yield connected
 
 
@@ -73,7 +74,7 @@ def _spec(*, one_to_one: bool = True) -> MatchSpec:
 
 @pytest.mark.parametrize("one_to_one", [True, False])
 def test_a_cluster_finds_what_threads_find(
-    engine: DaskEngine, parties: list[PartyRows], one_to_one: bool
+    engine: Engine, parties: list[PartyRows], one_to_one: bool
 ) -> None:
     spec = _spec(one_to_one=one_to_one)
     control = RunControl(block_rows=BLOCK_ROWS)
@@ -84,7 +85,7 @@ def test_a_cluster_finds_what_threads_find(
 
 
 def test_a_worker_killed_in_the_middle_loses_nothing(
-    cluster: ClusterConfig, engine: DaskEngine, parties: list[PartyRows]
+    cluster: ClusterConfig, engine: Engine, parties: list[PartyRows]
 ) -> None:
     pids = _worker_pids(cluster)
     assert len(pids) == 2
@@ -105,7 +106,7 @@ def test_a_worker_killed_in_the_middle_loses_nothing(
     assert links(state.result().groups) == links(expected.result().groups)
 
 
-def test_errors_and_cancelling_come_through(engine: DaskEngine, parties: list[PartyRows]) -> None:
+def test_errors_and_cancelling_come_through(engine: Engine, parties: list[PartyRows]) -> None:
     low = one_projection(0.05, limit=2000)
     with pytest.raises(PairLimitError, match="limit of 2,000"):
         MatchState.build(low, AGENCIES, parties, engine=engine, control=RunControl(block_rows=BLOCK_ROWS))

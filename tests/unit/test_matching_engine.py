@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
 
@@ -46,7 +47,7 @@ class CountingEngine(ThreadsEngine):
 
 
 @pytest.mark.parametrize("one_to_one", [True, False])
-@pytest.mark.parametrize("block_rows", [7, 40, 10_000])
+@pytest.mark.parametrize("block_rows", [17, 40, 10_000])
 @pytest.mark.parametrize("threads", [1, 3])
 def test_blocks_and_threads_do_not_change_results(one_to_one: bool, block_rows: int, threads: int) -> None:
     spec = one_projection(0.6, one_to_one=one_to_one)
@@ -102,13 +103,16 @@ def test_a_cancelled_run_stops_and_a_later_one_goes_on(tmp_path: Path) -> None:
 
 
 CHILD = """
-import sys, time from pathlib import Path from tests.unit.test_matching_engine import AGENCIES, BLOCK_ROWS,
-SPEC, rows from broker.matching.candidates import RunControl from broker.matching.checkpoint import
-RunDirectory from broker.matching.incremental import MatchState
+import sys, time
+from pathlib import Path
+from tests.unit.test_matching_engine import AGENCIES, BLOCK_ROWS, SPEC, rows
+from broker.matching.candidates import RunControl
+from broker.matching.checkpoint import RunDirectory
+from broker.matching.incremental import MatchState
 
-directory = RunDirectory(Path(sys.argv[1]), SPEC, rows(), BLOCK_ROWS) slowly = RunControl(lambda done,
-total: time.sleep(0.05), directory=directory, block_rows=BLOCK_ROWS) MatchState.build(SPEC, AGENCIES,
-rows(), control=slowly)
+directory = RunDirectory(Path(sys.argv[1]), SPEC, rows(), BLOCK_ROWS)
+slowly = RunControl(lambda done, total: time.sleep(0.05), directory=directory, block_rows=BLOCK_ROWS)
+MatchState.build(SPEC, AGENCIES, rows(), control=slowly)
 """
 
 
@@ -223,3 +227,55 @@ def test_a_damaged_snapshot_is_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(CheckpointError, match="cannot read"):
         Snapshot.load(path)
+
+
+def test_a_large_submission_reports_and_can_be_cancelled() -> None:
+    first, second, third = rows()
+    state = MatchState.build(SPEC, AGENCIES, [first, second])
+    before = state.result()
+    cancel = Event()
+    with pytest.raises(RunCancelledError):
+        state.apply(add=[third], control=RunControl(lambda _done, _total: cancel.set(), cancel))
+    assert state.result() == before
+    assert not state.holds("c", third.handles).any()
+
+    steps: list[tuple[int, int]] = []
+    state.apply(add=[third], control=RunControl(lambda done, total: steps.append((done, total))))
+    assert steps == sorted(steps)
+    assert steps[-1] == (170 * 280, 170 * 280)
+
+
+def test_compacting_changes_no_result() -> None:
+    first, second, third = rows()
+    state = MatchState.build(SPEC, AGENCIES, [first])
+    state.apply(add=[second])
+    state.apply(withdraw=[Withdrawal("a", first.handles[:40])], change=[second])
+    expected = MatchState.build(SPEC, AGENCIES, [first.take(np.arange(40, 150)), second, third])
+    state.compact()
+    state.apply(add=[third])
+    assert links(state.result().groups) == links(expected.result().groups)
+    assert state.encoding_count() == expected.encoding_count()
+
+
+def test_lookups_go_on_while_submissions_come() -> None:
+    first, second, third = rows()
+    state = MatchState.build(SPEC, AGENCIES, [first, second])
+    asked = first.take(np.arange(1))
+    expected = {hit.member for hit in state.lookup(asked)}
+    stop = Event()
+
+    def look_up() -> int:
+        count = 0
+        while not stop.is_set():
+            found = {hit.member for hit in state.lookup(asked) if hit.member.agency == "b"}
+            assert found == expected
+            count += 1
+        return count
+
+    with ThreadPoolExecutor(1) as pool:
+        looking = pool.submit(look_up)
+        for _ in range(5):
+            state.apply(add=[third])
+            state.apply(withdraw=[Withdrawal("c", third.handles)])
+        stop.set()
+        assert looking.result() > 0
