@@ -2,7 +2,7 @@
 
 from agency_node.normalise.addresses import AddressReading, joined_address, read_address
 from agency_node.normalise.dates import DateReading, DateRule, read_date, read_date_parts
-from agency_node.normalise.fields import NORMALISERS, NormaliseRules, normalise_field
+from agency_node.normalise.fields import NORMALISERS, NormaliseRules, normalise_field, normaliser_of
 from agency_node.normalise.names import NameReading, read_full_name, read_name
 from agency_node.normalise.reasons import EXPLANATIONS, MISSING, Outcome, Reason
 from agency_node.normalise.report import FieldCounts, NormalisationReport
@@ -22,6 +22,7 @@ __all__ = [
     "Reason",
     "joined_address",
     "normalise_field",
+    "normaliser_of",
     "read_address",
     "read_date",
     "read_date_parts",

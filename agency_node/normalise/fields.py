@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, Literal
 
 from agency_node.normalise.addresses import normalise_house, normalise_street, normalise_town
@@ -48,12 +49,17 @@ NORMALISERS: Final[dict[str, Callable[[str], Outcome]]] = {
 """Each linkage field that a source can give, with its normaliser under default rules."""
 
 
+def normaliser_of(name: str, rules: NormaliseRules) -> Callable[[str], Outcome]:
+    """The normaliser of linkage field ``name`` under ``rules``; ``KeyError`` for an unknown name."""
+    if name == "date_of_birth":
+        return partial(normalise_date, rule=rules.dates)
+    if name == "phone":
+        return partial(normalise_phone, region=rules.phone_region)
+    if name == "postcode" and rules.postcodes == "any":
+        return normalise_foreign_postcode
+    return NORMALISERS[name]
+
+
 def normalise_field(name: str, text: str, rules: NormaliseRules) -> Outcome:
     """Normalise one cell of linkage field ``name``; ``KeyError`` for a name that is no such field."""
-    if name == "date_of_birth":
-        return normalise_date(text, rules.dates)
-    if name == "phone":
-        return normalise_phone(text, rules.phone_region)
-    if name == "postcode" and rules.postcodes == "any":
-        return normalise_foreign_postcode(text)
-    return NORMALISERS[name](text)
+    return normaliser_of(name, rules)(text)

@@ -20,6 +20,7 @@ _OFCOM_DRAMA: Final = re.compile(
     r"\+44(?:7700900\d{3}|2079460\d{3}|(?:113|114|115|116|117|118|121|131|141|151|161|191)4960\d{3}|"
     r"2890180\d{3}|2920180\d{3}|1632960\d{3}|8081570\d{3}|9098790\d{3}|3069990\d{3})"
 )
+_MOBILE: Final = re.compile(r"07[0-9]{3} ?[0-9]{6}")
 _NO_EMAIL: Final = re.compile(
     r"(?:no|none|noemail|no-email|no\.email|unknown|na|n/a|test|anon|anonymous|nobody|donotuse|noreply|no-reply)@.*"
     r"|.*@(?:none|noemail|no-email|unknown|na)(?:\..*)?",
@@ -118,6 +119,8 @@ def normalise_phone(text: str, region: str = "GB") -> Outcome:
             "",
             (Reason.PLACEHOLDER if not words.strip("0123456789 +") or not digits else Reason.INVALID_FORMAT,),
         )
+    if region == "GB" and _MOBILE.fullmatch(text):
+        return _uk_mobile(f"+44{digits[1:]}")
     several = [part for part in _PHONE_SEVERAL.split(words) if sum(char.isdigit() for char in part) >= 6]
     for part in several:
         number, reasons = _phone(part, region)
@@ -127,6 +130,21 @@ def normalise_phone(text: str, region: str = "GB") -> Outcome:
                 more.append(Reason.REFORMATTED)
             return Outcome(number, unique([*reasons, *more]))
     return Outcome("", (Reason.INVALID_FORMAT,))
+
+
+def _uk_mobile(e164: str) -> Outcome:
+    """The outcome for a mobile number in its usual form: the same as the long way, only faster."""
+    if _OFCOM_DRAMA.fullmatch(e164):
+        return Outcome(e164, (Reason.TEST_RANGE,))
+    if _mobile_block_is_issued(e164[:-4]):
+        return Outcome(e164, (Reason.REFORMATTED,))
+    return Outcome("", (Reason.INVALID_FORMAT,))
+
+
+@lru_cache(maxsize=1 << 17)
+def _mobile_block_is_issued(prefix: str) -> bool:
+    """The numbering plan tells mobile numbers apart by their leading digits; the last four are free."""
+    return _is_issued(f"{prefix}0000")
 
 
 def _phone(text: str, region: str) -> tuple[str, list[Reason]]:

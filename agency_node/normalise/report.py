@@ -46,8 +46,8 @@ class NormalisationReport:
         counts.seen += 1
         counts.given += given
         counts.kept += bool(outcome.value)
-        if outcome.reasons:
-            counts.reasons.update(outcome.reasons)
+        for reason in outcome.reasons:
+            counts.reasons[reason] += 1
 
     def merge(self, other: NormalisationReport) -> None:
         """Add the counts of ``other`` to this report."""

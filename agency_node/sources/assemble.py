@@ -5,7 +5,7 @@ Counts go to a :class:`NormalisationReport`, positions of dropped values to a :c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal, InvalidOperation
@@ -19,7 +19,7 @@ from agency_node.normalise import (
     NormaliseRules,
     Outcome,
     joined_address,
-    normalise_field,
+    normaliser_of,
     read_address,
     read_date,
     read_date_parts,
@@ -33,6 +33,7 @@ from agency_node.subjects import CaseRecord, Identity, RecordId, Subject, Subjec
 
 _ADDRESS_FIELDS: Final = ("house", "street", "town", "address", "postcode", "uprn")
 _NAME_FIELDS: Final = ("given_names", "family_name")
+_SPECIAL: Final = frozenset({"date_of_birth", "full_name", "full_address"})
 _TRUE: Final = frozenset({"true", "t", "yes", "y", "1"})
 _FALSE: Final = frozenset({"false", "f", "no", "n", "0"})
 
@@ -66,6 +67,8 @@ class Assembler:
             if overlaid is not None:
                 identities.append(overlaid)
                 identities += [{**overlaid, **_name(given, family)} for given, family in more_names]
+        if len(identities) == 1:
+            return Subject(subject_id, subject_type, (Identity(current),), self.markers(rule, row))
         unique: dict[tuple[tuple[str, str], ...], Identity] = {}
         for fields in identities:
             unique.setdefault(tuple(sorted(fields.items())), Identity(fields))
@@ -131,40 +134,28 @@ class Assembler:
         fields: dict[str, str] = {}
         names: list[tuple[str, str]] = []
         plan = self._plan(rule)
-        cells = {step.name: step.rule.cell.read(row.cells) for step in plan.steps}
-        for step in plan.steps:
-            match step.name:
-                case "date_of_birth":
-                    reading = self._read_date(step.rule, row.cells, plan.dates)
-                    given = any(not is_blank(row.cells[column]) for column in step.columns)
-                    self._keep(
-                        fields, step, row, "date_of_birth", Outcome(reading.iso, reading.reasons), given
-                    )
-                    if reading.birth_year:
-                        fields["birth_year"] = reading.birth_year
-                    if reading.birth_day_month:
-                        fields["birth_day_month"] = reading.birth_day_month
-                case "full_name":
-                    full = read_full_name(cells["full_name"])
-                    names += full.further
-                    given = not is_blank(cells["full_name"])
-                    self._keep(fields, step, row, "given_names", full.given, given)
-                    self._keep(fields, step, row, "family_name", full.family, given)
-                case "full_address":
-                    self._full_address(step, row, cells["full_address"], fields, plan)
-                case "given_names" | "family_name":
-                    pass
-                case name:
-                    text = cells[name]
-                    self._keep(
-                        fields, step, row, name, normalise_field(name, text, self._rules), not is_blank(text)
-                    )
-        if plan.names:
-            two = read_name(cells.get("given_names", ""), cells.get("family_name", ""))
+        cells = row.cells
+        for step, normalise in plan.plain:
+            text = step.rule.cell.read(cells)
+            self._keep(fields, step, row, step.name, normalise(text), not is_blank(text))
+        for step in plan.special:
+            if step.name == "date_of_birth":
+                self._date_of_birth(step, row, fields, plan)
+            elif step.name == "full_address":
+                self._full_address(step, row, step.rule.cell.read(cells), fields, plan)
+            else:
+                text = step.rule.cell.read(cells)
+                full = read_full_name(text)
+                names += full.further
+                self._keep(fields, step, row, "given_names", full.given, not is_blank(text))
+                self._keep(fields, step, row, "family_name", full.family, not is_blank(text))
+        if any(plan.names):
+            given, family = (part.rule.cell.read(cells) if part else "" for part in plan.names)
+            two = read_name(given, family)
             names += two.further
-            for step in plan.names:
-                outcome = two.given if step.name == "given_names" else two.family
-                self._keep(fields, step, row, step.name, outcome, not is_blank(cells[step.name]))
+            for part, text, outcome in zip(plan.names, (given, family), (two.given, two.family), strict=True):
+                if part is not None:
+                    self._keep(fields, part, row, part.name, outcome, not is_blank(text))
         address = joined_address(fields.get("house", ""), fields.get("street", ""))
         if address:
             fields["address"] = address
@@ -177,12 +168,18 @@ class Assembler:
             steps = tuple(
                 _Step(field.name, field, field.columns, " ".join(field.columns)) for field in rule.fields
             )
+            by_name = {step.name: step for step in steps}
             own = next((field.dates for field in rule.fields if field.name == "date_of_birth"), None)
             plan = self._plans[id(rule)] = _Plan(
                 rule=rule,
-                steps=steps,
-                names=tuple(step for step in steps if step.name in _NAME_FIELDS),
-                mapped=frozenset(step.name for step in steps),
+                plain=tuple(
+                    (step, normaliser_of(step.name, self._rules))
+                    for step in steps
+                    if step.name not in _SPECIAL and step.name not in _NAME_FIELDS
+                ),
+                special=tuple(step for step in steps if step.name in _SPECIAL),
+                names=(by_name.get("given_names"), by_name.get("family_name")),
+                mapped=frozenset(by_name),
                 dates=replace(own, latest=self._today) if own else self._rules.dates,
             )
         return plan
@@ -192,6 +189,15 @@ class Assembler:
             day, month, year = (part.read(cells) for part in field.date_parts)
             return read_date_parts(day, month, year, rule)
         return read_date(field.cell.read(cells), rule)
+
+    def _date_of_birth(self, step: _Step, row: RawRow, fields: dict[str, str], plan: _Plan) -> None:
+        reading = self._read_date(step.rule, row.cells, plan.dates)
+        given = any(not is_blank(row.cells[column]) for column in step.columns)
+        self._keep(fields, step, row, "date_of_birth", Outcome(reading.iso, reading.reasons), given)
+        if reading.birth_year:
+            fields["birth_year"] = reading.birth_year
+        if reading.birth_day_month:
+            fields["birth_day_month"] = reading.birth_day_month
 
     def _full_address(self, step: _Step, row: RawRow, text: str, fields: dict[str, str], plan: _Plan) -> None:
         """The parts of an address in one cell; a part that has its own column is left to that column."""
@@ -228,8 +234,9 @@ class _Plan:
     """How the rows of one table become identities. Holding the rule keeps its ``id`` from being reused."""
 
     rule: TableRule
-    steps: tuple[_Step, ...]
-    names: tuple[_Step, ...]
+    plain: tuple[tuple[_Step, Callable[[str], Outcome]], ...]
+    special: tuple[_Step, ...]
+    names: tuple[_Step | None, _Step | None]
     mapped: frozenset[str]
     dates: DateRule
 

@@ -179,5 +179,14 @@ def test_a_date_in_iso_form_is_never_read_as_another_date(day: object) -> None:
     assert reading.iso in ("", str(day))
 
 
+@settings(max_examples=400, deadline=None)
+@given(digits=st.from_regex(r"[0-9]{9}", fullmatch=True))
+def test_the_short_way_for_mobile_numbers_is_the_long_way(digits: str) -> None:
+    short = normalise_field("phone", f"07{digits}", NormaliseRules())
+    long = normalise_field("phone", f"(07{digits[:3]}) {digits[3:]}", NormaliseRules())
+    assert short.value == long.value
+    assert [reason.effect for reason in short.reasons] == [reason.effect for reason in long.reasons]
+
+
 def test_every_reason_is_explained() -> None:
     assert set(EXPLANATIONS) == set(Reason)
