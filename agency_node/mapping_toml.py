@@ -136,6 +136,10 @@ class TomlTable:
             raise self.fail(key, "is missing")
         return found
 
+    def absent(self) -> TomlTable:
+        """An empty table, to read the defaults of one that is left out."""
+        return TomlTable({}, "", self._file)
+
     def finish(self) -> None:
         """Refuse every key that nobody asked for."""
         for key in self._values:

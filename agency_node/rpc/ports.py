@@ -1,0 +1,117 @@
+"""What the control service asks of the services behind it, in domain values."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from agency_node.subjects import SubjectId
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedDocument:
+    """Canonical JSON for an officer to sign, and its DSSE payload type."""
+
+    payload: bytes = field(repr=False)
+    payload_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class RequestDraft:
+    """What an officer wants to ask. Empty `record_types` and `fields` mean all that the policy knows."""
+
+    link_token: str = field(repr=False)
+    purpose: str
+    tier: int
+    necessity: str = field(repr=False)
+    case_reference: str
+    urgency: str
+    record_types: tuple[str, ...]
+    fields: tuple[str, ...]
+    officer: str
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class RequestSummary:
+    """A disclosure request in a list. `direction` is "made" or "received"."""
+
+    request_id: str
+    direction: str
+    peer: str
+    state: str
+    tier: int
+    purpose: str
+    case_reference: str
+    created: datetime
+    expires: datetime
+    approvals: int
+    approvals_needed: int
+
+
+@dataclass(frozen=True, slots=True)
+class FieldOutcome:
+    """What was decided on one field."""
+
+    record_type: str
+    field: str
+    outcome: str
+    clauses: tuple[int, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RequestDetail:
+    """A request with its outcome; `release` is canonical JSON, for the requester only."""
+
+    summary: RequestSummary
+    outcomes: tuple[FieldOutcome, ...]
+    release: bytes = field(default=b"", repr=False)
+    refusal: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PictureItem:
+    """One record about a subject, held here or released to here. Personal data: the fields are not shown."""
+
+    agency_id: str
+    record_type: str
+    occurred: str
+    fields: Mapping[str, str] = field(repr=False)
+    withheld: tuple[str, ...] = ()
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What waits for somebody: for the status page."""
+
+    requests: int
+    approvals: int
+    audit_size: int
+
+
+class DisclosureService(Protocol):
+    """Disclosure and audit as the control service needs them. Failures are `RefusedError`."""
+
+    async def prepare_request(self, draft: RequestDraft) -> PreparedDocument: ...
+
+    async def submit_request(self, envelope: bytes) -> str: ...
+
+    async def list_requests(self, direction: str) -> Sequence[RequestSummary]: ...
+
+    async def get_request(self, request_id: str) -> RequestDetail: ...
+
+    async def prepare_approval(
+        self, request_id: str, decision: str, reason: str, officer: str, role: str
+    ) -> PreparedDocument: ...
+
+    async def submit_approval(self, envelope: bytes) -> str: ...
+
+    async def picture(self, subject_id: SubjectId) -> Sequence[PictureItem]: ...
+
+    def export_audit(self) -> AsyncGenerator[tuple[str, bytes], None]: ...
+
+    async def waiting(self) -> Waiting: ...
