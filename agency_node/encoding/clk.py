@@ -18,6 +18,7 @@ import numpy as np
 from clkhash import schema as clkhash_schema
 from clkhash.clk import hash_chunk
 from clkhash.key_derivation import generate_key_lists
+from clkhash.validate_data import validate_header
 from numpy.typing import NDArray
 
 from agency_node.encoding.features import FeatureEncoder
@@ -67,6 +68,10 @@ class ClkEncoder:
     def field_names(self) -> tuple[str, ...]:
         """The schema's feature identifiers, in the order in which rows give them."""
         return tuple(field.identifier for field in self._schema.fields)
+
+    def check_header(self, column_names: Sequence[str]) -> None:
+        """Raise clkhash's ``FormatError`` unless a file's columns are the schema's features, in order."""
+        validate_header(self._schema.fields, column_names)
 
     def __repr__(self) -> str:
         return f"<ClkEncoder: {len(self._keys)} features, {self.bits} bits, secret hidden>"

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from clkhash.clk import generate_clks
 from clkhash.schema import from_json_dict
+from clkhash.validate_data import FormatError
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
@@ -225,6 +226,15 @@ def test_a_refused_block_leaves_the_encoder_usable() -> None:
         encoder.encode([("ab",), ("abcd",)])
     rows: list[Row] = [("ab",), ("b",), ("ab",)]
     assert ("bytes", [row.tobytes() for row in encoder.encode(rows)]) == reference(rows, schema, b"key")
+
+
+def test_headers_are_checked_as_clkhash_does() -> None:
+    encoder = ClkEncoder(text_schema(), b"key")
+    encoder.check_header(["name"])
+    assert encoder.field_names == ("name",)
+    for wrong in (["names"], ["name", "name"], []):
+        with pytest.raises(FormatError):
+            encoder.check_header(wrong)
 
 
 def test_no_rows_give_an_empty_array() -> None:
