@@ -59,7 +59,7 @@ def dice_bitsliced(
 
 
 def _bitarrays(dataset: Sequence[Record]) -> Sequence[bitarray]:
-    if all(isinstance(record, bitarray) for record in dataset):
+    if all(issubclass(kind, bitarray) for kind in set(map(type, dataset))):
         return dataset  # type: ignore[return-value]  # the line above is the check
     return tuple(_bitarray(record) for record in dataset)
 
@@ -78,7 +78,7 @@ def _bitarray(record: Record) -> bitarray:
 
 def _common_length(first: Sequence[bitarray], second: Sequence[bitarray]) -> int:
     bits = len(first[0])
-    if any(len(record) != bits for dataset in (first, second) for record in dataset):
+    if {*map(len, first), *map(len, second)} != {bits}:
         raise ValueError("inconsistent filter length")
     if bits % 8:
         raise NotImplementedError(
@@ -89,7 +89,7 @@ def _common_length(first: Sequence[bitarray], second: Sequence[bitarray]) -> int
 
 
 def _packed(dataset: Sequence[bitarray], bits: int) -> Packed:
-    joined = b"".join(memoryview(record) for record in dataset)
+    joined = b"".join([record.tobytes() for record in dataset])
     return np.frombuffer(joined, np.uint8).reshape(len(dataset), bits // 8)
 
 
