@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from broker.matching.model import MatchSpec, PartyRows
 
 LANES = 2
+CHUNK_ROWS = 65_536
 
 Words = NDArray[np.uint64]
 
@@ -35,17 +36,16 @@ def _absorb(
 ) -> None:
     """Add a column of bytes to the hashes of its rows; a row where it is absent adds a constant."""
     width = -(-column.shape[1] // 8)
-    padded = np.zeros((len(column), width * 8), np.uint8)
-    padded[:, : column.shape[1]] = column
-    words = padded.view("<u8")
-    if present is not None:
-        words = np.where(present[:, None], words, np.uint64(0))
     rng = np.random.Generator(np.random.PCG64(int.from_bytes(sha256(name.encode()).digest()[:16])))
-    for lane in range(LANES):
-        multipliers = rng.integers(0, 2**64, width, np.uint64) | np.uint64(1)
-        offset = rng.integers(0, 2**64, 2, np.uint64)
-        result[:, lane] += (words * multipliers).sum(axis=1, dtype=np.uint64)
-        result[:, lane] += offset[0] if present is None else np.where(present, offset[0], offset[1])
+    multipliers = rng.integers(0, 2**64, (LANES, width), np.uint64) | np.uint64(1)
+    here, absent = rng.integers(0, 2**64, (2, LANES), np.uint64)
+    for start in range(0, len(column), CHUNK_ROWS):
+        rows = slice(start, start + CHUNK_ROWS)
+        padded = np.zeros((len(column[rows]), width * 8), np.uint8)
+        padded[:, : column.shape[1]] = column[rows]
+        for lane in range(LANES):
+            hashed = (padded.view("<u8") * multipliers[lane]).sum(axis=1, dtype=np.uint64) + here[lane]
+            result[rows, lane] += hashed if present is None else np.where(present[rows], hashed, absent[lane])
 
 
 def _finalised(hashes: Words) -> Words:

@@ -50,10 +50,12 @@ class GroupTable:
         grown = np.full(subject_count - len(self._slots), NO_GROUP, np.int64)
         self._slots = np.concatenate([self._slots, grown])
 
-    def adopt(self, members: Ints, positions: Ints, ids: Bytes2d) -> None:
-        """Take groups over as they were named elsewhere: ``members[i]`` is in the group with
-        ``ids[positions[i]]``."""
+    def join(self, members: Ints, positions: Ints) -> None:
+        """Put ``members[i]`` into group ``positions[i]`` of those that the next :meth:`name` brings."""
         self._slots[members] = len(self._ids) + positions
+
+    def name(self, ids: Bytes2d) -> None:
+        """Take over groups that were named elsewhere, with their ids ``(n, 16)``."""
         self._ids = np.concatenate([self._ids, ids])
 
     def replace(self, subjects: Ints, members: Ints, positions: Ints) -> None:

@@ -22,9 +22,10 @@ from broker.matching.engine import Engine, ThreadsEngine
 from broker.matching.errors import MatchInputError
 from broker.matching.exact import ExactTokens
 from broker.matching.fingerprint import LANES, Words, fingerprints
-from broker.matching.groups import NO_GROUP, GroupTable, RandomBytes, difference, link_groups
+from broker.matching.groups import ID_BYTES, NO_GROUP, GroupTable, RandomBytes, difference, link_groups
 from broker.matching.holdings import Holdings
 from broker.matching.model import (
+    HANDLE_BYTES,
     Band,
     Bytes2d,
     Candidates,
@@ -331,27 +332,27 @@ class MatchState:
     def _adopt(self, snapshot: Snapshot) -> None:
         """Take edges and groups over; the numbers of a snapshot are those that :meth:`build` gives."""
         self._edges = snapshot.edges
-        self._groups.adopt(snapshot.members, snapshot.positions, snapshot.ids)
+        self._groups.join(snapshot.members, snapshot.positions)
+        self._groups.name(snapshot.ids)
         self._components = components(self._edges.a, self._edges.b, len(self._subjects))
 
     def _name_after(self, previous: Iterable[LinkGroup]) -> None:
         """Put subjects into the groups of an earlier run, only for their ids to be inherited."""
-        numbers: list[int] = []
-        positions: list[int] = []
         ids = bytearray()
+        handles: list[list[bytes]] = [[] for _ in self.agencies]
+        positions: list[list[int]] = [[] for _ in self.agencies]
         for position, group in enumerate(previous):
             ids += group.id.raw
             for member in group.members:
-                handle = np.frombuffer(member.handle, np.uint8).reshape(1, -1)
-                number = int(self._subjects.find(self._subjects.party(member.agency), handle)[0])
-                if number >= 0:
-                    numbers.append(number)
-                    positions.append(position)
-        self._groups.adopt(
-            np.array(numbers, np.int64),
-            np.array(positions, np.int64),
-            np.frombuffer(bytes(ids), np.uint8).reshape(-1, 16),
-        )
+                party = self._subjects.party(member.agency)
+                handles[party].append(member.handle)
+                positions[party].append(position)
+        for party in range(len(self.agencies)):
+            asked = np.frombuffer(b"".join(handles[party]), np.uint8).reshape(-1, HANDLE_BYTES)
+            numbers = self._subjects.find(party, asked)
+            held = numbers >= 0
+            self._groups.join(numbers[held], np.array(positions[party], np.int64)[held])
+        self._groups.name(np.frombuffer(bytes(ids), np.uint8).reshape(-1, ID_BYTES))
 
 
 def _numbered(spec: MatchSpec, subjects: SubjectTable, parties: Iterable[PartyRows]) -> list[PartyColumns]:

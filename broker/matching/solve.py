@@ -16,17 +16,22 @@ candidates within an agency, a group has at most one subject of each. Linkages w
 ``probabilistic_greedy_solve``: groups merge when half of the pairs between them are candidates.
 """
 
+import warnings
 from collections.abc import Sequence
 from itertools import chain
 from typing import cast
 
 import numpy as np
-from anonlink.solving import greedy_solve, probabilistic_greedy_solve
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from broker.matching.model import Candidates, Ints
 from broker.matching.subjects import SubjectTable
+
+with warnings.catch_warnings():
+    # It imports pkg_resources and a deprecated type: of no interest to those who run a broker.
+    warnings.simplefilter("ignore")
+    from anonlink.solving import greedy_solve, probabilistic_greedy_solve
 
 MERGE_THRESHOLD = 0.5
 """Part of the pairs between two groups that must be candidates, in linkages with duplicates (anonlink's

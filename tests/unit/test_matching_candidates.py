@@ -104,6 +104,14 @@ def test_an_equal_token_is_a_strong_candidate_without_any_encoding() -> None:
     assert (hit.member.handle, hit.via, hit.band, hit.score) == (b"\1" * 16, "number", Band.STRONG, 1.0)
 
 
+def test_tokens_alone_are_enough_for_a_linkage() -> None:
+    tokens_only = MatchSpec((), ("number",))
+    state = MatchState.build(tokens_only, ["a", "b"], [row("a", 1, token=5)])
+    (group,) = state.apply(add=[row("b", 2, token=5)]).added
+    assert [member.handle[0] for member in group.members] == [1, 2]
+    assert group.band(*group.members) == Band.STRONG
+
+
 def test_lookup_searches_other_agencies_and_with_duplicates_the_own_one() -> None:
     held = [row("a", 1, token=5), row("a", 2, token=5), row("b", 3, token=5)]
     asked = row("a", 1, token=5)

@@ -16,8 +16,9 @@ import pytest
 
 from broker.matching.candidates import RunControl
 from broker.matching.checkpoint import RunDirectory, rows_hash
-from broker.matching.engine import BlockSource, ThreadsEngine
-from broker.matching.errors import CheckpointError, RunCancelledError
+from broker.matching.engine import BlockSource, ClusterConfig, ThreadsEngine, open_engine
+from broker.matching.errors import CheckpointError, EngineError, RunCancelledError
+from broker.matching.fingerprint import fingerprints
 from broker.matching.incremental import MatchState
 from broker.matching.model import PartyRows
 from broker.matching.snapshot import Snapshot
@@ -32,6 +33,17 @@ SPEC = one_projection(0.6)
 
 def rows(seed: int = 6) -> list[PartyRows]:
     return overlapping_parties(np.random.default_rng(seed), [150, 130, 170], people=120)
+
+
+def test_the_engine_follows_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_engine(threads=1) as engine:
+        assert isinstance(engine, ThreadsEngine)
+    # As where the extra is not installed.
+    monkeypatch.setitem(sys.modules, "broker.matching.dask_engine", None)
+    nothing = Path("none.pem")
+    cluster = ClusterConfig("tls://127.0.0.1:8786", nothing, nothing, nothing)
+    with pytest.raises(EngineError, match=r"tallystick\[cluster\]"), open_engine(cluster):
+        pass
 
 
 class CountingEngine(ThreadsEngine):
@@ -108,6 +120,7 @@ from pathlib import Path
 from tests.unit.test_matching_engine import AGENCIES, BLOCK_ROWS, SPEC, rows
 from broker.matching.candidates import RunControl
 from broker.matching.checkpoint import RunDirectory
+from broker.matching.fingerprint import fingerprints
 from broker.matching.incremental import MatchState
 
 directory = RunDirectory(Path(sys.argv[1]), SPEC, rows(), BLOCK_ROWS)
@@ -179,6 +192,30 @@ def test_the_hash_of_rows_sees_every_column() -> None:
         (column["person"] if isinstance(column, dict) else column)[3] ^= 1
         seen.add(rows_hash([other]))
     assert len(seen) == 5
+
+
+def test_the_fingerprint_sees_every_column_and_no_order() -> None:
+    (one,) = rows()[:1]
+
+    def total(party: PartyRows) -> tuple[int, ...]:
+        return tuple(fingerprints(SPEC, party).sum(axis=0, dtype=np.uint64).tolist())
+
+    assert total(one.take(np.arange(150)[::-1])) == total(one)
+    seen = {total(one)}
+    for change in ("handles", "row_numbers", "clks", "present"):
+        (other,) = rows()[:1]
+        column = getattr(other, change)
+        (column["person"] if isinstance(column, dict) else column)[3] ^= 1
+        seen.add(total(other))
+    swapped = one.take(np.arange(150))
+    swapped.clks["person"][[0, 1]] = swapped.clks["person"][[1, 0]]
+    seen.add(total(swapped))
+    assert len(seen) == 6
+    absent = one.take(np.arange(150))
+    absent.present["person"][0] = False
+    before = total(absent)
+    absent.clks["person"][0] ^= 255
+    assert total(absent) == before
 
 
 def test_a_snapshot_spares_the_run_after_a_restart(tmp_path: Path) -> None:
