@@ -77,8 +77,13 @@ TABLE: list[tuple[str, Asker, FieldRequest, int | None, FieldDecision]] = [
     ("needs one approval", replace(ASKER, tier=2), SUMMARY, 3, NeedsApproval((3,), Approvals(1, 0))),
     ("one approval in hand", replace(ASKER, approvals=Approvals(1, 0)), SUMMARY, 3, Permit((3,))),
     ("four eyes", ASKER, NOTES, 3, NeedsApproval((4,), Approvals(2, 1))),
-    ("two from the recipient are not four eyes", replace(ASKER, approvals=Approvals(2, 0)), NOTES, 3,
-     NeedsApproval((4,), Approvals(1, 1))),
+    (
+        "two from the recipient are not four eyes",
+        replace(ASKER, approvals=Approvals(2, 0)),
+        NOTES,
+        3,
+        NeedsApproval((4,), Approvals(1, 1)),
+    ),
     ("four eyes in hand", replace(ASKER, approvals=Approvals(2, 1)), NOTES, 3, Permit((4,))),
     ("an old record", ASKER, replace(SUMMARY, record_age_days=731), 3, NeedsApproval((4,), Approvals(2, 1))),
     ("of unknown age", replace(ASKER, tier=2), replace(SUMMARY, record_age_days=None), 3, NO_CLAUSE),
@@ -98,15 +103,23 @@ TABLE: list[tuple[str, Asker, FieldRequest, int | None, FieldDecision]] = [
     ("a stranger", replace(ASKER, recipient=REFUGE), EXISTS, 3, Deny(DenyReason.NOT_A_PARTY)),
     ("break-glass waives approvals", GLASS, NOTES, 3, Permit((4,), emergency=True)),
     ("break-glass is not claimed when not needed", GLASS, EXISTS, 3, Permit((1,))),
-    ("break-glass by another role", replace(GLASS, role=COORDINATOR), SUMMARY,
-     3, NeedsApproval((3,), Approvals(1, 0))),
-    ("break-glass against withholding", GLASS, replace(NOTES, markers=PRIVILEGED), 3,
-     Withhold((5,))),
-    ("break-glass against a safe address", GLASS, replace(NOTES, markers=REFUGE_MARK), 3,
-     Withhold((), Builtin.SAFE_ADDRESS)),
-    ("break-glass against a suspension", GLASS, NOTES, None,
-     Deny(DenyReason.NOT_IN_FORCE)),
-]  # fmt: skip
+    (
+        "break-glass by another role",
+        replace(GLASS, role=COORDINATOR),
+        SUMMARY,
+        3,
+        NeedsApproval((3,), Approvals(1, 0)),
+    ),
+    ("break-glass against withholding", GLASS, replace(NOTES, markers=PRIVILEGED), 3, Withhold((5,))),
+    (
+        "break-glass against a safe address",
+        GLASS,
+        replace(NOTES, markers=REFUGE_MARK),
+        3,
+        Withhold((), Builtin.SAFE_ADDRESS),
+    ),
+    ("break-glass against a suspension", GLASS, NOTES, None, Deny(DenyReason.NOT_IN_FORCE)),
+]
 
 
 @pytest.mark.parametrize(
