@@ -99,13 +99,14 @@ class EncodingSection:
 def default_section(subject_type: Literal["person", "place"]) -> dict[str, JsonValue]:
     """The encoding section that ships for a subject type, as JSON, to adopt in an agreement.
 
-    The place section is narrow (an address is one fact): its agreement needs a signed exception for
-    ``place``.
+    Person: one CLK over names, birth (year, and day with month, so that a partial date still counts), sex,
+    address and postcode. Its weights leave somebody who moved above the usual thresholds. Mean fill: .20.
+
+    Place: house, street and postcode, the house weighing enough to tell neighbours apart. It is narrow (an
+    address is one fact, a postcode another): its agreement needs a signed exception for ``place``.
     """
-    text = (
-        files("agency_node.encoding").joinpath("schemas", f"{subject_type}.json").read_text(encoding="utf-8")
-    )
-    section: dict[str, JsonValue] = json.loads(text)
+    path = files("agency_node.encoding").joinpath("schemas", f"{subject_type}.json")
+    section: dict[str, JsonValue] = json.loads(path.read_text(encoding="utf-8"))
     return section
 
 

@@ -121,3 +121,27 @@ def test_the_default_fill_is_sparse(febrl: tuple[Rows, Rows]) -> None:
     handles = {one.subject_id: bytes(16) for one in subjects}
     (rows,) = encode_subjects(section, subjects, keys, handles, EncodingReport(), on_invalid="blank")
     assert 0.19 < np.unpackbits(rows.clks["person"], axis=1).mean() < 0.25
+
+
+def test_place_clks_tell_neighbours_from_misspellings() -> None:
+    """Next door must fall below the threshold that a misspelt street or postcode still reaches."""
+    document = default_section("place")
+    keys = EncodingKeys.derive(bytes(32), "quality", 1, document)
+    section = EncodingSection.from_json(document, narrow_exceptions={"place"})
+
+    def similarity(one: dict[str, str], two: dict[str, str]) -> float:
+        subjects = [
+            Subject(SubjectId(str(n)), "place", (Identity(place),)) for n, place in enumerate((one, two))
+        ]
+        handles = {subject.subject_id: bytes(16) for subject in subjects}
+        (rows,) = encode_subjects(section, subjects, keys, handles, EncodingReport())
+        first, second = np.unpackbits(rows.clks["place"], axis=1)
+        return float(2 * np.sum(first & second) / (first.sum() + second.sum()))
+
+    home = {"house": "27", "street": "ALEXANDRA ROAD", "postcode": "LS71AB"}
+    assert similarity(home, home | {"street": "ALEXANDER ROAD"}) > 0.74
+    assert similarity(home, home | {"street": "ALEXANDRA RD"}) > 0.74
+    assert similarity(home, home | {"postcode": "LS71AE"}) > 0.74
+    for house in ("28", "29", "37", "127", "25"):
+        assert similarity(home, home | {"house": house}) < 0.74
+    assert similarity(home, {"house": "3", "street": "MILL LANE", "postcode": "YO17HH"}) < 0.58

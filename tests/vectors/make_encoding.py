@@ -44,7 +44,7 @@ PERSON = {
     "postcode": "LS11AA",
     "nhs_number": "9434765919",
 }
-PLACE = {"address": "14 HIGH STREET", "postcode": "LS11AA", "uprn": "100023336956"}
+PLACE = {"house": "14", "street": "HIGH STREET", "postcode": "LS11AA", "uprn": "100023336956"}
 
 
 def described_taps(key: bytes, bits: int, taps: int) -> list[list[int]]:
