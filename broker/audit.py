@@ -103,13 +103,12 @@ class AuditLog:
         nodes = await tx.audit.nodes(recorder.wanted)
         return merkle.consistency_proof(_Nodes(nodes), old_size, new_size)
 
-    async def leaves(self, tx: Transaction, first: int, end: int) -> tuple[bytes, ...]:
-        """Leaves from `first` to before `end`."""
+    def check_range(self, first: int, end: int) -> None:
+        """Refuses a range of leaves that is none, or too long."""
         if not 0 <= first <= end:
             raise RefusedError(ErrorCode.INVALID_ARGUMENT, "leaves are asked for as first <= end")
         if end - first > LIMITS.leaves_per_read:
             raise RefusedError(ErrorCode.TOO_LARGE, f"at most {LIMITS.leaves_per_read} leaves in one call")
-        return await tx.audit.leaves(first, end)
 
     async def add_cosignature(
         self, tx: Transaction, agency: str, key: VerifyKey, size: int, line: bytes

@@ -71,7 +71,8 @@ class MatchingConfig:
             return ThreadsEngine(self.threads or None)
         if self.cluster is None:
             raise ConfigError("[matching] engine = 'dask' needs a section [matching.cluster]")
-        from broker.matching.dask_engine import ClusterConfig, DaskEngine
+        from broker.matching.dask_engine import DaskEngine
+        from broker.matching.engine import ClusterConfig
 
         return DaskEngine.connect(
             ClusterConfig(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from broker.audit import AuditLog, Clock
-from broker.catalogue import Catalogue, newest_version, replayed, signed_document, verified_linkage
+from broker.catalogue import newest_version, replayed, signed_document, verified_linkage
 from broker.linkages import Linkage
 from broker.store.model import StoredDocument, StoredStatus
 from broker.store.ports import BrokerStore, Transaction
@@ -27,7 +27,9 @@ from protos.wire.errors import ErrorCode, RefusedError
 from protos.wire.limits import LIMITS
 
 #: Called within the transaction that accepts an agreement.
-OpenEpoch = Callable[[Transaction, Linkage], Awaitable[None]]
+OpenEpoch = Callable[[Transaction, Linkage], Awaitable[object]]
+#: Called after the documents that count may have changed.
+Changed = Callable[[], Awaitable[None]]
 
 _EVENT_ENTRIES = {
     PolicyAction.SUSPEND: AuditAction.POLICY_SUSPENDED,
@@ -43,16 +45,16 @@ class DocumentService:
         self,
         store: BrokerStore,
         trust: TrustService,
-        catalogue: Catalogue,
         audit: AuditLog,
         open_epoch: OpenEpoch,
+        changed: Changed,
         clock: Clock,
     ) -> None:
         self._store = store
         self._trust = trust
-        self._catalogue = catalogue
         self._audit = audit
         self._open_epoch = open_epoch
+        self._changed = changed
         self._clock = clock
 
     async def publish(self, caller: str, bundle: DocumentBundle) -> str:
@@ -86,7 +88,7 @@ class DocumentService:
             await self._audit.append(tx, action, body, actor=caller, policy=document.hash)
             if linkage is not None and linkage.agreement.in_force(self._clock()):
                 await self._open_epoch(tx, linkage)
-        await self._catalogue.reload()
+        await self._changed()
         return document.hash
 
     async def publish_event(self, caller: str, document_hash: str, event: bytes) -> None:
@@ -117,7 +119,7 @@ class DocumentService:
             if action is not None:
                 body = {"id": document.subject, "officer": verified.signatory.person}
                 await self._audit.append(tx, action, body, actor=caller, policy=document_hash)
-        await self._catalogue.reload()
+        await self._changed()
 
     async def listed(self, caller: str, kind: DocumentKind | None) -> tuple[DocumentBundle, ...]:
         """The documents to which the caller is a party."""
@@ -161,7 +163,7 @@ class DocumentService:
                         ErrorCode.STATUS_ROLLBACK, f"another status has version {snapshot.version} already"
                     )
                 await tx.documents.put_status(StoredStatus(document.hash, caller, snapshot.version, status))
-        await self._catalogue.reload()
+        await self._changed()
 
     async def statuses(self, caller: str, policy_hash: str) -> tuple[bytes, ...]:
         """The newest snapshots of one policy."""
@@ -190,7 +192,7 @@ class DocumentService:
         if supersedes != newest.hash or caller not in newest.parties:
             raise RefusedError(
                 ErrorCode.LIFECYCLE_REFUSED,
-                f"a new version of {document.subject} supersedes version {newest.version} by its hash, and is "
+                f"a new version of {document.subject} supersedes version {newest.version} by its hash and is "
                 "published by a party to both",
             )
 

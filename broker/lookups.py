@@ -1,4 +1,4 @@
-"""One encoded subject against everything held, under the policy checks of any link. Nothing is stored of it."""
+"""One encoded subject against everything held, under the policy checks of any link. None of it is stored."""
 
 from __future__ import annotations
 

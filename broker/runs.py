@@ -99,8 +99,8 @@ class RunService:
         """Starts a run, or returns the one that matches, or matched, the same data.
 
         Raises:
-            RefusedError: WRONG_EPOCH, EPOCH_NOT_OPEN, NOTHING_TO_MATCH, UPLOAD_INCOMPLETE while a participant's
-                encodings of the new epoch are missing.
+            RefusedError: WRONG_EPOCH, EPOCH_NOT_OPEN, NOTHING_TO_MATCH, UPLOAD_INCOMPLETE while a
+                participant's encodings of the new epoch are missing.
         """
         linkage = self._catalogue.linkage_for(linkage_id, agency)
         async with self._store.write() as tx:
@@ -110,9 +110,9 @@ class RunService:
             if latest is not None and latest.state is RunState.QUEUED:
                 await tx.runs.put(replace(latest, data=data, epoch=epoch))
                 return latest.run_id
-            if latest is not None and latest.data == data:
-                if latest.state in {RunState.RUNNING, RunState.DONE}:
-                    return latest.run_id
+            useful = {RunState.RUNNING, RunState.DONE}
+            if latest is not None and latest.data == data and latest.state in useful:
+                return latest.run_id
             run = RunRecord(secrets.token_hex(16), linkage_id, epoch, data, RunState.QUEUED, self._clock())
             await tx.runs.put(run)
         self._queue.put_nowait(run.run_id)

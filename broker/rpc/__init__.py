@@ -1,0 +1,1 @@
+"""Servicers: wire to domain, one call of a service, domain to wire. Nothing is decided here."""

@@ -1,0 +1,163 @@
+"""A broker and its agencies from an empty database to links and messages, through real stubs and TLS."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from broker.app import Broker
+from policies.statements import PolicyAction
+from protos.wire.linkage import EpochState, LinkEventKind, RunState, Strength, UploadMode
+from tests.broker_client import Client, connected, message
+from tests.encodings import batch, handles, noisy, person_clks
+from tests.federation import CARE, LINKAGE, NHS, POLICE, REFUGE, Federation
+
+PEOPLE = 40
+
+
+@dataclass
+class World:
+    federation: Federation
+    broker: Broker
+    police: Client
+    care: Client
+    nhs: Client
+    refuge: Client
+
+    @property
+    def participants(self) -> tuple[Client, ...]:
+        return (self.police, self.care, self.nhs)
+
+    async def open_epoch(self) -> None:
+        """Publishes the agreement and confirms the key."""
+        await self.police.publish(self.federation.signed_agreement(self.federation.agreement()))
+        for client in self.participants:
+            await client.confirm(LINKAGE, 1)
+
+    async def upload_all(self) -> None:
+        """Everybody knows the first people, with a few bits of difference."""
+        clks = person_clks(PEOPLE)
+        epoch = await self.police.epoch(LINKAGE)
+        for seed, client in enumerate(self.participants):
+            rows = batch(client.agency, range(PEOPLE), noisy(clks, 20 + 10 * seed, seed))
+            await client.upload(epoch, LINKAGE, rows)
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    federation = Federation.create(tmp_path)
+    broker = federation.broker()
+    await broker.start()
+    try:
+        async with AsyncExitStack() as stack:
+            clients = [
+                await stack.enter_async_context(connected(broker.port, name, federation.agency(name)))
+                for name in (POLICE, CARE, NHS, REFUGE)
+            ]
+            await clients[0].publish_trust([], federation.registry_envelope.to_bytes())
+            yield World(federation, broker, *clients)
+    finally:
+        await broker.stop()
+
+
+async def test_from_agreement_to_messages_by_link(world: World) -> None:
+    await world.open_epoch()
+    epoch = await world.care.epoch(LINKAGE)
+    assert (epoch.epoch, epoch.state) == (1, EpochState.OPEN)
+    assert set(epoch.confirmed_by) == {POLICE, CARE, NHS}
+    await world.upload_all()
+
+    ended = await world.police.run(LINKAGE, 1)
+    assert ended.state is RunState.DONE, ended
+    for client in world.participants:
+        assert await client.link_events(LINKAGE) == []  # no policy, nothing told
+
+    policy = world.federation.policy()
+    policy_hash = await world.care.publish(world.federation.signed_policy(policy))
+    events = await world.police.link_events(LINKAGE)
+    assert len(events) == 2 * PEOPLE
+    assert {event.kind for event in events} == {LinkEventKind.TOLD}
+    assert [event.cursor for event in events] == list(range(1, 2 * PEOPLE + 1))
+    named = [event.link for event in events if event.link.counterpart == CARE]
+    hidden = [event.link for event in events if event.link.counterpart is None]
+    assert len(named) == len(hidden) == PEOPLE
+    assert {link.policy_hash for link in named} == {policy_hash}
+    assert {link.policy_hash for link in hidden} == {""}
+    assert {link.handle for link in named} == set(handles(POLICE, range(PEOPLE)))
+    assert {link.strength for link in named} == {Strength.STRONG}
+    assert await world.care.link_events(LINKAGE) == []  # care provides, and does not receive
+    assert await world.nhs.link_events(LINKAGE) == []
+
+    order = handles(POLICE, range(PEOPLE))
+    link = next(item for item in named if item.handle == order[7])
+    assert not await world.police.send(message(link.token, b"please"))
+    (arrived,) = await world.care.receive(1)
+    assert (arrived.sender, arrived.sealed) == (POLICE, b"please")
+    assert arrived.link is not None
+    assert arrived.link.handle == handles(CARE, range(PEOPLE))[7]
+    assert arrived.link.strength is Strength.STRONG
+    await world.care.acknowledge(arrived.message_id)
+
+    await world.care.publish_event(policy_hash, world.federation.event(policy, PolicyAction.SUSPEND, 0))
+    after = await world.police.link_events(LINKAGE, events[-1].cursor)
+    assert {event.kind for event in after} == {LinkEventKind.RECALLED}
+    assert {event.link.token for event in after} == {event.link.token for event in events}
+
+
+async def test_delta_updates_and_withdrawal(world: World) -> None:
+    await world.open_epoch()
+    await world.upload_all()
+    await world.care.publish(world.federation.signed_policy(world.federation.policy()))
+    await world.police.run(LINKAGE, 1)
+    events = await world.police.link_events(LINKAGE)
+    assert len(events) == 2 * PEOPLE
+    tokens = {(event.link.handle, event.link.counterpart): event.link.token for event in events}
+
+    epoch = await world.care.epoch(LINKAGE)
+    gone = handles(CARE, range(PEOPLE))[3]
+    clks = person_clks(PEOPLE + 5)
+    await world.care.upload(
+        epoch, LINKAGE, batch(CARE, range(0), clks, withdrawn=(gone,)), mode=UploadMode.DELTA
+    )
+    recalled = await world.police.link_events(LINKAGE, events[-1].cursor)
+    assert [event.kind for event in recalled] == [LinkEventKind.RECALLED]
+    assert recalled[0].link.handle == handles(POLICE, range(PEOPLE))[3]
+
+    new = range(PEOPLE, PEOPLE + 5)
+    for client in (world.police, world.care):
+        await client.upload(epoch, LINKAGE, batch(client.agency, new, clks), mode=UploadMode.DELTA)
+    assert (await world.police.run(LINKAGE, 1)).state is RunState.DONE
+    told = await world.police.link_events(LINKAGE, recalled[-1].cursor)
+    assert [event.kind for event in told] == [LinkEventKind.TOLD] * 5
+    assert {event.link.handle for event in told} == set(handles(POLICE, new))
+    everything = await world.police.link_events(LINKAGE)
+    kept = {
+        (event.link.handle, event.link.counterpart): event.link.token
+        for event in everything
+        if event.kind is LinkEventKind.TOLD and (event.link.handle, event.link.counterpart) in tokens
+    }
+    assert len(kept) == 2 * PEOPLE - 1
+    assert all(tokens[key] == token for key, token in kept.items())
+
+
+async def test_look_up(world: World) -> None:
+    await world.open_epoch()
+    await world.upload_all()
+    epoch = await world.police.epoch(LINKAGE)
+    await world.police.run(LINKAGE, 1)
+    clks = noisy(person_clks(PEOPLE), 15, 99)
+    asked = batch("police-new", range(5, 6), clks)
+    assert await world.police.look_up(epoch, LINKAGE, asked) == []
+    await world.care.publish(world.federation.signed_policy(world.federation.policy()))
+    links = await world.police.look_up(epoch, LINKAGE, asked)
+    assert {link.counterpart for link in links} == {CARE, None}
+    assert {link.handle for link in links} == set(handles("police-new", range(5, 6)))
+    by_care = next(link for link in links if link.counterpart == CARE)
+    await world.police.send(message(by_care.token))
+    (arrived,) = await world.care.receive(1)
+    assert arrived.link is not None
+    assert arrived.link.handle == handles(CARE, range(PEOPLE))[5]
