@@ -86,3 +86,5 @@ class HandleEntry:
     #: Digest of the subject's rows as uploaded in `epoch`, or None before the first upload.
     digest: bytes | None = field(repr=False)
     epoch: int
+    #: A made-up subject, which stands for nobody.
+    decoy: bool = False

@@ -35,7 +35,7 @@ class HandleRepository:
             )
             for row in rows:
                 subject_id = SubjectId(row.subject_id)
-                found[subject_id] = HandleEntry(subject_id, row.handle, row.digest, row.epoch)
+                found[subject_id] = HandleEntry(subject_id, row.handle, row.digest, row.epoch, row.decoy)
         return found
 
     async def add(
@@ -92,6 +92,17 @@ class HandleRepository:
         )
         return None if value is None else SubjectId(value)
 
+    async def any_uploaded(self, linkage_id: LinkageId, epoch: int) -> bool:
+        """Whether the broker holds anything of this agency in this epoch."""
+        value = await self._session.scalar(
+            sa.select(HANDLES.c.handle)
+            .where(
+                HANDLES.c.linkage_id == linkage_id, HANDLES.c.epoch == epoch, HANDLES.c.digest.is_not(None)
+            )
+            .limit(1)
+        )
+        return value is not None
+
     async def of_subject(self, subject_id: SubjectId) -> tuple[tuple[LinkageId, bytes], ...]:
         """A subject's handle in every linkage that has one."""
         rows = await self._session.execute(
@@ -109,7 +120,7 @@ class HandleRepository:
         if high is not None:
             query = query.where(HANDLES.c.handle < high)
         return {
-            row.handle: HandleEntry(SubjectId(row.subject_id), row.handle, row.digest, row.epoch)
+            row.handle: HandleEntry(SubjectId(row.subject_id), row.handle, row.digest, row.epoch, row.decoy)
             for row in await self._session.execute(query)
         }
 
