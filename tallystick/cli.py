@@ -27,6 +27,9 @@ COMMANDS: dict[str, Command] = {
     "federation": Command(
         "tallystick.federation.cli", "federation_app", "The federation's office: authority, root, registry."
     ),
+    "policy": Command(
+        "tallystick.governance.cli", "policy_app", "Sharing policies: write, lint, show, sign, suspend."
+    ),
     "officer": Command("tallystick.officer", "officer_app", "An officer's own signing key."),
     "broker": Command("broker.cli", "broker_app", "The broker: init, enrol, run, check-config."),
     "node": Command("agency_node.cli", "node_app", "An agency's node: init, enrol, run, sync, match, links."),

@@ -1,0 +1,1 @@
+"""`tallystick policy`: what information-governance officers do with policies and linkage agreements."""

@@ -1,0 +1,197 @@
+"""An officer's path through `tallystick policy`: template, lint, show, draft, sign, verify, suspend."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from crypto.envelope import Envelope
+from crypto.keys import SigningKey
+from crypto.keystore import Argon2Cost, Keystore
+from policies.authoring import fill, load_policy, placeholders, template
+from policies.codec import envelope_of, format_time, open_document
+from policies.statements import PolicyAction, PolicyEvent
+from tallystick.governance.cli import policy_app
+from tests.simulator.policies import CARE, NHS, POLICE, FederationSimulator, key_of, template_values
+
+PASSPHRASE = "an officer's passphrase"
+
+
+@pytest.fixture(autouse=True)
+def _passphrase(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TALLYSTICK_PASSPHRASE", PASSPHRASE)
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(policy_app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def draft_file(tmp_path: Path) -> Path:
+    text = template("marac-domestic-abuse")
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    values = template_values(text) | {
+        "charity": "refuge",
+        "not_before": format_time(today - timedelta(days=1)),
+        "not_after": format_time(today + timedelta(days=300)),
+        "review_by": format_time(today + timedelta(days=100)),
+    }
+    path = tmp_path / "marac.yaml"
+    path.write_text(fill(text, {name: values[name] for name in placeholders(text)}))
+    return path
+
+
+@pytest.fixture
+def registry_file(tmp_path: Path) -> Path:
+    registry = replace(FederationSimulator().registry(), expires=datetime(2099, 1, 1, tzinfo=UTC))
+    path = tmp_path / "registry.json"
+    path.write_bytes(envelope_of(registry).to_bytes())
+    return path
+
+
+def keystore_of(folder: Path, person: str) -> str:
+    path = folder / f"{person}.keys.json"
+    Keystore.create(path, PASSPHRASE, cost=Argon2Cost(64, 1, 1)).add_signing("signing", _key(person))
+    return f"keystore:{path}#signing"
+
+
+def _key(person: str) -> SigningKey:
+    return key_of(person)
+
+
+def sign(bundle: Path, person: str, organisation: str, role: str, *more: str) -> Result:
+    uri = keystore_of(bundle.parent, person)
+    return run("sign", bundle, "--key", uri, "--organisation", organisation, "--role", role, "--yes", *more)
+
+
+def test_templates_are_listed_and_printed() -> None:
+    assert "marac-domestic-abuse" in run("template").stdout
+    assert "sharing-policy/v1" in run("template", "clares-law").stdout
+    refused = run("template", "nothing-like-it")
+    assert refused.exit_code == 1
+    assert "there is no template" in refused.stderr
+
+
+def test_from_draft_to_full_quorum(draft_file: Path, registry_file: Path, tmp_path: Path) -> None:
+    bundle = tmp_path / "marac.json"
+    assert run("draft", draft_file, "--out", bundle).exit_code == 0
+    again = run("draft", draft_file, "--out", bundle)
+    assert again.exit_code == 1
+    assert "exists" in again.stderr
+
+    nothing = run("verify", bundle, "--registry", registry_file, "--json")
+    assert nothing.exit_code == 1
+    assert len(json.loads(nothing.stdout)["missing"]) >= 4
+
+    for agency in (POLICE, CARE, NHS, "refuge"):
+        assert sign(bundle, f"{agency}.siro", agency, "siro").exit_code == 0
+    partly = run("verify", bundle, "--registry", registry_file)
+    assert partly.exit_code == 1
+    assert "Caldicott Guardian" in partly.stdout
+
+    for agency in (CARE, NHS):
+        assert sign(bundle, f"{agency}.guardian", agency, "caldicott_guardian").exit_code == 0
+    complete = run("verify", bundle, "--registry", registry_file)
+    assert complete.exit_code == 0, complete.stdout
+    assert "Every signature that is needed is there." in complete.stdout
+
+
+def test_a_rejection_keeps_the_policy_from_force(
+    draft_file: Path, registry_file: Path, tmp_path: Path
+) -> None:
+    bundle = tmp_path / "marac.json"
+    run("draft", draft_file, "--out", bundle)
+    sign(bundle, "police.siro", POLICE, "siro", "--reject", "--comment", "Retention is too long.")
+    verified = run("verify", bundle, "--registry", registry_file)
+    assert verified.exit_code == 1
+    assert "REJECTED: police.siro" in verified.stdout
+
+
+def test_signing_refuses_a_page_that_the_officer_did_not_read(draft_file: Path, tmp_path: Path) -> None:
+    bundle = tmp_path / "marac.json"
+    run("draft", draft_file, "--out", bundle)
+    refused = sign(bundle, "police.siro", POLICE, "siro", "--page-hash", "0" * 64)
+    assert refused.exit_code == 1
+    assert "not what you read" in refused.stderr
+
+
+def test_wrong_passphrase_is_a_sentence(
+    draft_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = tmp_path / "marac.json"
+    run("draft", draft_file, "--out", bundle)
+    uri = keystore_of(tmp_path, "police.siro")
+    monkeypatch.setenv("TALLYSTICK_PASSPHRASE", "wrong")
+    refused = run("sign", bundle, "--key", uri, "--organisation", POLICE, "--role", "siro", "--yes")
+    assert refused.exit_code == 1
+    assert "passphrase" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_lint_names_what_is_missing_and_exits_accordingly(draft_file: Path) -> None:
+    assert run("lint", draft_file).exit_code == 0
+    lines = draft_file.read_text().splitlines()
+    start = next(i for i, line in enumerate(lines) if line.strip() == "dpia:")
+    draft_file.write_text("\n".join(lines[:start] + lines[start + 4 :]))
+    found = run("lint", draft_file, "--json")
+    assert found.exit_code == 1
+    assert any(finding["severity"] == "error" for finding in json.loads(found.stdout))
+
+
+def test_a_mistake_in_a_draft_is_named_with_its_place(draft_file: Path) -> None:
+    draft_file.write_text(draft_file.read_text().replace("tier: 2", "tier: 9"))
+    shown = run("show", draft_file)
+    assert shown.exit_code == 1
+    assert "clauses[2]" in shown.stderr
+
+
+def test_simulate_and_diff_show_decisions(draft_file: Path, tmp_path: Path) -> None:
+    asked = ("--provider", CARE, "--recipient", POLICE, "--role", "investigator", "--tier", "2",
+             "--purpose", "domestic_abuse_risk", "--age-days", "30", "--json")  # fmt: skip
+    before = {row["field"]: row["decision"] for row in json.loads(run("simulate", draft_file, *asked).stdout)}
+    assert before["summary"].startswith("needs 1 more approvals")
+    approved = run("simulate", draft_file, *asked, "--approvals", "1").stdout
+    assert any(
+        row["field"] == "summary" and row["decision"].startswith("released") for row in json.loads(approved)
+    )
+    policy = load_policy(draft_file.read_text(), draft_file.name)
+    looser = tmp_path / "looser.yaml"
+    looser.write_text(
+        draft_file.read_text().replace(
+            "approvals: {count: 1, from_provider: 0}", "approvals: {count: 0, from_provider: 0}"
+        )
+    )
+    assert policy.clauses[2].approvals.count == 1
+    changes = run("diff", draft_file, looser).stdout
+    assert "MORE: care -> police" in changes
+    assert run("diff", draft_file, draft_file).stdout.strip() == "No decision changes."
+
+
+def test_one_officer_signs_a_suspension(draft_file: Path, tmp_path: Path) -> None:
+    bundle, out = tmp_path / "marac.json", tmp_path / "suspend.json"
+    run("draft", draft_file, "--out", bundle)
+    officer = ("--key", keystore_of(tmp_path, "care.siro"), "--organisation", CARE, "--role", "siro")
+    why = ("--reason", "A record was sent to the wrong team.", "--sequence", "4")
+    done = run("event", "suspend", bundle, *officer, *why, "--out", out)
+    assert done.exit_code == 0, done.stderr
+    event = open_document(PolicyEvent, Envelope.from_bytes(out.read_bytes()))
+    assert (event.action, event.organisation, event.sequence) == (PolicyAction.SUSPEND, CARE, 4)
+
+
+def test_export_writes_readable_parts(draft_file: Path, tmp_path: Path) -> None:
+    bundle, out = tmp_path / "marac.json", tmp_path / "parts"
+    run("draft", draft_file, "--out", bundle)
+    sign(bundle, "police.siro", POLICE, "siro")
+    assert run("export", bundle, "--out", out).exit_code == 0
+    assert {path.name for path in out.iterdir()} == {
+        "document.json",
+        "document.envelope.json",
+        "page.txt",
+        "statement.1.json",
+    }
+    assert (out / "page.txt").read_text().startswith("SHARING POLICY")
