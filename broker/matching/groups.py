@@ -41,6 +41,10 @@ class GroupTable:
         """The slot of each subject, ``NO_GROUP`` where it is in none."""
         return self._slots[subjects]
 
+    def all_slots(self) -> Ints:
+        """The slots of all subjects, by number."""
+        return self._slots
+
     def ids(self, slots: Ints) -> Bytes2d:
         """Ids ``(n, 16)`` of slots."""
         return self._ids[slots]
@@ -65,7 +69,7 @@ class GroupTable:
         shares more of them; only a group that shares none, or lost, gets a fresh id. So a group whose
         members stay keeps its id, and one that gains or loses a member does too.
 
-        :param subjects: must hold every member of every old group that it touches.
+        :param subjects: with every member of every old group that it touches.
         :param positions: 0, 1, 2, ... without gaps.
         """
         count = int(positions.max()) + 1 if len(positions) else 0

@@ -1,9 +1,10 @@
 """The state of one linkage, and what additions, changes and withdrawals do to it.
 
-A submission is searched against everything held, and only the connected components that it touches are
-solved again. The groups that result are those of a full run over the same rows (``broker.matching.solve``
-says why); the ids of groups that keep their members stay. Order of work: check, search, commit. If one of
-the first two raises, the state is as it was.
+A submission is searched against everything held, and only that part of the connected components that it
+touches is solved again in which anything can change (``broker.matching.regroup``). The groups that result
+are those of a full run over the same rows (``broker.matching.solve`` says why); the ids of groups that keep
+their members stay. Order of work: check, search, commit. If one of the first two raises, the state is as it
+was.
 
 Withdrawal erases encodings, tokens, handles and edges from memory; of a withdrawn subject only its number,
 never to be used again, remains.
@@ -30,7 +31,6 @@ from broker.matching.model import (
     Bytes2d,
     Candidates,
     Flags,
-    Ints,
     LinkGroup,
     LookupHit,
     MatchDelta,
@@ -38,10 +38,11 @@ from broker.matching.model import (
     MatchSpec,
     PartyRows,
 )
+from broker.matching.regroup import regrouped
 from broker.matching.scoring import folded
 from broker.matching.sink import CandidateSink, PartyColumns
 from broker.matching.snapshot import Snapshot
-from broker.matching.solve import components, solve
+from broker.matching.solve import solve
 from broker.matching.subjects import SubjectTable, unique_handles
 from broker.matching.submission import Submission, Withdrawal, checked_submission
 from broker.matching.tasks import Watch
@@ -61,7 +62,6 @@ class MatchState:
         self._subjects = subjects
         self._holdings = Holdings(spec, columns)
         self._edges = Candidates.none()
-        self._components: Ints = np.arange(len(subjects), dtype=np.int64)
         self._groups = GroupTable(new_bytes)
         self._groups.resize(len(subjects))
         self._prints = np.zeros((len(subjects), LANES), np.uint64)
@@ -110,7 +110,8 @@ class MatchState:
             control or RunControl(),
         )
         state._name_after(previous)
-        state._regroup(np.arange(len(subjects), dtype=np.int64), state._edges)
+        members, positions = solve(subjects, state._edges, one_to_one=spec.one_to_one)
+        state._groups.replace(np.arange(len(subjects), dtype=np.int64), members, positions)
         return state
 
     @property
@@ -156,11 +157,8 @@ class MatchState:
         """The groups that some subjects of an agency are in; subjects not held are passed over."""
         with self._lock:
             numbers = self._subjects.find(self._subjects.party(agency), handles)
-            slots = np.unique(self._groups.slots(numbers[numbers >= 0]))
-            around, edges = self._around(numbers[numbers >= 0])
-            wanted = np.isin(self._groups.slots(around), slots[slots != NO_GROUP])
-            inside = np.isin(edges.a, around[wanted]) & np.isin(edges.b, around[wanted])
-            return link_groups(self._subjects, self._groups, around[wanted], edges.take(inside))
+            slots = self._groups.slots(numbers[numbers >= 0])
+            return self._link_groups(np.isin(self._groups.all_slots(), slots[slots != NO_GROUP]))
 
     def lookup(self, rows: PartyRows) -> tuple[LookupHit, ...]:
         """The held subjects that the rows of one subject reach, strongest first; nothing is kept of the rows.
@@ -281,15 +279,17 @@ class MatchState:
         kept: Candidates,
         found: Candidates,
     ) -> MatchDelta:
-        incoming = [party.subjects for party in columns]
-        touched = np.concatenate([np.flatnonzero(gone), *incoming, found.a, found.b])
-        around, old_edges = self._around(touched)
-        before = link_groups(self._subjects, self._groups, around, old_edges)
-        self._edges = Candidates.concatenate([kept, found])
-        stay = ~(gone[old_edges.a] | gone[old_edges.b])
-        edges = Candidates.concatenate([old_edges.take(stay), found])
-        self._regroup(around, edges)
-        after = link_groups(self._subjects, self._groups, around, edges)
+        touched = np.concatenate([np.flatnonzero(gone), *(party.subjects for party in columns)])
+        edges = Candidates.concatenate([kept, found])
+        change = regrouped(
+            self._subjects, self._groups, self._edges, edges, touched, one_to_one=self._spec.one_to_one
+        )
+        around = np.zeros(len(self._subjects), np.bool_)
+        around[change.subjects] = True
+        before = self._link_groups(around)
+        self._edges = edges
+        self._groups.replace(change.subjects, change.members, change.positions)
+        after = self._link_groups(around)
         self._holdings.discard(gone)
         self._prints[gone] = 0
         for party, arrived in enumerate(columns):
@@ -298,24 +298,14 @@ class MatchState:
         self._subjects.remove(submission.withdrawn)
         return difference(before, after)
 
-    def _regroup(self, chosen: Ints, edges: Candidates) -> None:
-        """Solve the components that ``chosen`` subjects make; ``edges`` are all edges between them."""
-        a, b = np.searchsorted(chosen, edges.a), np.searchsorted(chosen, edges.b)
-        self._components[chosen] = chosen[components(a, b, len(chosen))]
-        members, positions = solve(self._subjects, edges, one_to_one=self._spec.one_to_one)
-        self._groups.replace(chosen, members, positions)
-
-    def _around(self, numbers: Ints) -> tuple[Ints, Candidates]:
-        """All subjects of the components that ``numbers`` are in, rising, and the edges between them."""
-        touched = np.zeros(len(self._components), np.bool_)
-        touched[self._components[numbers]] = True
-        inside = touched[self._components]
-        return np.flatnonzero(inside), self._edges.take(inside[self._edges.a])
+    def _link_groups(self, chosen: Flags) -> tuple[LinkGroup, ...]:
+        """The groups of chosen subjects, which must be whole."""
+        inside = self._edges.take(chosen[self._edges.a] & chosen[self._edges.b])
+        return link_groups(self._subjects, self._groups, np.flatnonzero(chosen), inside)
 
     def _make_room(self) -> None:
         """Extend the columns that run along subject numbers."""
-        known, count = len(self._components), len(self._subjects)
-        self._components = np.concatenate([self._components, np.arange(known, count, dtype=np.int64)])
+        known, count = len(self._prints), len(self._subjects)
         self._prints = np.concatenate([self._prints, np.zeros((count - known, LANES), np.uint64)])
         self._groups.resize(count)
 
@@ -334,7 +324,6 @@ class MatchState:
         self._edges = snapshot.edges
         self._groups.join(snapshot.members, snapshot.positions)
         self._groups.name(snapshot.ids)
-        self._components = components(self._edges.a, self._edges.b, len(self._subjects))
 
     def _name_after(self, previous: Iterable[LinkGroup]) -> None:
         """Put subjects into the groups of an earlier run, only for their ids to be inherited."""

@@ -9,7 +9,7 @@ a full run.
 
 Connected components of the candidate graph may be solved apart or together, with equal groups: a greedy
 step looks at the two groups that its pair belongs to, both in that pair's component, so it is not affected
-by the steps of other components that come between.
+by the steps of other components that come between. ``broker.matching.regroup`` goes further.
 
 One-to-one linkages use ``greedy_solve``: every pair inside a group is a candidate, and as there are no
 candidates within an agency, a group has at most one subject of each. Linkages with duplicates use
@@ -22,8 +22,6 @@ from itertools import chain
 from typing import cast
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from broker.matching.model import Candidates, Ints
 from broker.matching.subjects import SubjectTable
@@ -66,15 +64,6 @@ def solve(subjects: SubjectTable, pairs: Candidates, *, one_to_one: bool) -> tup
     sizes = np.fromiter(map(len, groups), np.int64, len(groups))
     flat = np.fromiter(chain.from_iterable(chain.from_iterable(groups)), np.int64, 2 * int(sizes.sum()))
     return nodes[flat[1::2]], np.repeat(np.arange(len(groups), dtype=np.int64), sizes)
-
-
-def components(a: Ints, b: Ints, count: int) -> Ints:
-    """For each of ``count`` nodes, the lowest node of its connected component in the graph of the pairs."""
-    edges = coo_array((np.ones(len(a), np.bool_), (a, b)), shape=(count, count))
-    labels: Ints = connected_components(edges, directed=False)[1]
-    # Labels come in order of their first node.
-    lowest = np.unique(labels, return_index=True)[1]
-    return lowest[labels].astype(np.int64)
 
 
 def _ranked(subjects: SubjectTable, pairs: Candidates) -> tuple[Ints, tuple[Ints, Ints]]:

@@ -1,15 +1,21 @@
 """The solver's results are anonlink's, and do not depend on order or on how the graph is divided."""
 
+import random
+
 import anonlink
 import numpy as np
 import pytest
 from anonlink.similarities import dice_coefficient_accelerated
 from anonlink.solving import greedy_solve
 from bitarray import bitarray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
+from broker.matching.groups import GroupTable
 from broker.matching.incremental import MatchState
 from broker.matching.model import Band, Candidates, PartyRows
-from broker.matching.solve import components, solve
+from broker.matching.regroup import regrouped
+from broker.matching.solve import solve
 from broker.matching.subjects import SubjectTable
 from tests.simulator.matching import memberships, one_projection, overlapping_parties, random_handles
 
@@ -77,7 +83,8 @@ def _sets(members: np.ndarray, positions: np.ndarray) -> set[frozenset[int]]:
 def test_components_may_be_solved_apart(one_to_one: bool, seed: int) -> None:
     subjects, pairs = _tangle(np.random.default_rng(seed))
     whole = _sets(*solve(subjects, pairs, one_to_one=one_to_one))
-    labels = components(pairs.a, pairs.b, len(subjects))
+    graph = coo_array((np.ones(len(pairs)), (pairs.a, pairs.b)), shape=(len(subjects), len(subjects)))
+    labels = connected_components(graph, directed=False)[1]
     apart: set[frozenset[int]] = set()
     for label in np.unique(labels[pairs.a]):
         part = pairs.take(labels[pairs.a] == label)
@@ -96,12 +103,43 @@ def test_the_order_of_pairs_does_not_matter(one_to_one: bool) -> None:
         assert _sets(*solve(subjects, shuffled, one_to_one=one_to_one)) == expected
 
 
-def test_a_component_is_named_by_its_lowest_node() -> None:
-    a, b = np.array([5, 1, 3]), np.array([2, 4, 4])
-    assert components(a, b, 7).tolist() == [0, 1, 2, 1, 1, 2, 6]
-
-
 def test_no_pairs_make_no_groups() -> None:
     subjects = SubjectTable(["a", "b"])
     members, positions = solve(subjects, Candidates.none(), one_to_one=True)
     assert len(members) == len(positions) == 0
+
+
+def _without(pairs: Candidates, gone: np.ndarray) -> Candidates:
+    return pairs.take(~(np.isin(pairs.a, gone) | np.isin(pairs.b, gone)))
+
+
+@pytest.mark.parametrize("one_to_one", [True, False])
+@pytest.mark.parametrize("density", [0.3, 0.8, 1.6])
+@pytest.mark.parametrize("seed", range(15))
+def test_solving_around_a_change_is_solving_the_whole(one_to_one: bool, density: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    subjects, pairs = _tangle(rng, 600)
+    pairs = pairs.take(rng.random(len(pairs)) < density / 2)
+    touched = rng.choice(600, 6, replace=False)
+    gone, come, changed = touched[:2], touched[2:4], touched[4:]
+    before = _without(pairs, come)
+    scores = np.where(
+        np.isin(pairs.a, changed) | np.isin(pairs.b, changed), 0.99 - pairs.score / 10, pairs.score
+    )
+    after = _without(Candidates(pairs.a, pairs.b, scores, pairs.band, pairs.via), gone)
+
+    groups = GroupTable(random.Random(seed).randbytes)
+    groups.resize(len(subjects))
+    everyone = np.arange(len(subjects))
+    groups.replace(everyone, *solve(subjects, before, one_to_one=one_to_one))
+    old = groups.all_slots().copy()
+    change = regrouped(subjects, groups, before, after, touched, one_to_one=one_to_one)
+    groups.replace(change.subjects, change.members, change.positions)
+
+    expected = _sets(*solve(subjects, after, one_to_one=one_to_one))
+    grouped = np.flatnonzero(groups.all_slots() >= 0)
+    assert _sets(grouped, groups.all_slots()[grouped]) == expected
+    # Only what moved was mentioned, and everybody else kept the group and its name.
+    assert 6 <= len(change.subjects) < 300
+    others = np.setdiff1d(everyone, change.subjects)
+    assert (groups.all_slots()[others] == old[others]).all()
