@@ -17,6 +17,7 @@ from agency_node.links import SubjectLink
 from agency_node.rpc.ports import (
     DisclosureService,
     FieldOutcome,
+    NodeStatus,
     PreparedDocument,
     RequestDraft,
     RequestSummary,
@@ -50,7 +51,7 @@ class NodeServices(Protocol):
     @property
     def disclosure(self) -> DisclosureService: ...
 
-    async def status(self) -> pb.GetNodeStatusResponse: ...
+    async def status(self) -> NodeStatus: ...
 
     async def sync_linkage(self, linkage_id: LinkageId, report: Report, *, full: bool) -> None: ...
 
@@ -78,7 +79,7 @@ class ControlServicer(control_pb2_grpc.ControlServiceServicer):
     async def GetNodeStatus(
         self, request: pb.GetNodeStatusRequest, context: Context
     ) -> pb.GetNodeStatusResponse:
-        return await self._node.status()
+        return _status(await self._node.status())
 
     async def SyncLinkage(
         self, request: pb.SyncLinkageRequest, context: Context
@@ -284,6 +285,30 @@ def _bundle(message: pb.DocumentBundle) -> DocumentBundle:
         message.document_envelope,
         tuple(message.statement_envelopes),
         tuple(message.event_envelopes),
+    )
+
+
+def _status(status: NodeStatus) -> pb.GetNodeStatusResponse:
+    expires = status.registry_expires
+    return pb.GetNodeStatusResponse(
+        agency_id=status.agency_id,
+        broker_connected=status.broker_connected,
+        registry_version=status.registry_version,
+        registry_expires_unix=int(expires.timestamp()) if expires else 0,
+        linkages=[
+            pb.LinkageStatus(
+                linkage_id=item.linkage_id,
+                epoch=item.epoch,
+                epoch_state=item.epoch_state,
+                subjects=item.subjects,
+                links=item.links,
+                waiting_for=item.waiting_for,
+            )
+            for item in status.linkages
+        ],
+        requests_waiting=status.waiting.requests,
+        approvals_waiting=status.waiting.approvals,
+        audit_size=status.waiting.audit_size,
     )
 
 

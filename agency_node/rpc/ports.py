@@ -93,6 +93,30 @@ class Waiting:
     audit_size: int
 
 
+@dataclass(frozen=True, slots=True)
+class LinkageStatus:
+    """Where a linkage is: the epoch's state as `agency_node.model.KeyState`, and who is waited for."""
+
+    linkage_id: str
+    epoch: int
+    epoch_state: str
+    subjects: int
+    links: int
+    waiting_for: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """The status page."""
+
+    agency_id: str
+    broker_connected: bool
+    registry_version: int
+    registry_expires: datetime | None
+    linkages: tuple[LinkageStatus, ...]
+    waiting: Waiting
+
+
 class DisclosureService(Protocol):
     """Disclosure and audit as the control service needs them. Failures are `RefusedError`."""
 
@@ -115,3 +139,7 @@ class DisclosureService(Protocol):
     def export_audit(self) -> AsyncGenerator[tuple[str, bytes], None]: ...
 
     async def waiting(self) -> Waiting: ...
+
+    async def keep_house(self) -> None:
+        """Called every minute: what time alone makes due."""
+        ...
