@@ -12,12 +12,15 @@ from contextlib import asynccontextmanager
 
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
+from agency_node.store.audit import AuditRepository
 from agency_node.store.documents import DocumentRepository
 from agency_node.store.engine import open_engine
 from agency_node.store.epochs import EpochRepository
 from agency_node.store.handles import HandleRepository
 from agency_node.store.links import LinkRepository
 from agency_node.store.mail import InboxRepository, OutboxRepository
+from agency_node.store.releases import ReleaseRepository, RetentionRepository
+from agency_node.store.requests import ApprovalRepository, EmergencyRepository, RequestRepository
 from agency_node.store.trust import TrustRepository
 from agency_node.store.uploads import UploadRepository
 
@@ -34,6 +37,12 @@ class NodeTransaction:
         self.links = LinkRepository(session)
         self.outbox = OutboxRepository(session)
         self.inbox = InboxRepository(session)
+        self.audit = AuditRepository(session)
+        self.requests = RequestRepository(session)
+        self.approvals = ApprovalRepository(session)
+        self.emergencies = EmergencyRepository(session)
+        self.releases = ReleaseRepository(session)
+        self.retention = RetentionRepository(session)
 
 
 class NodeStore:

@@ -1,0 +1,121 @@
+"""What was released to or by this agency, and when it must be gone."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from agency_node.disclosure.model import ReleaseSide, ReleaseState, StoredRelease
+from agency_node.store.schema_disclosure import RELEASES
+from policies.ids import AgencyId, DocumentId
+
+
+class ReleaseRepository:
+    """Releases by side and document hash."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def add(self, release: StoredRelease) -> None:
+        """Keeps a release."""
+        await self._session.execute(
+            sa.insert(RELEASES).values(
+                direction=release.side.value,
+                release_hash=str(release.release_hash),
+                request_id=None if release.request_id is None else str(release.request_id),
+                peer=str(release.peer),
+                state=release.state.value,
+                policy_hash=str(release.policy_hash),
+                subject_mac=release.subject_mac,
+                link_mac=release.link_mac,
+                released=int(release.released.timestamp()),
+                purge_after=int(release.purge_after.timestamp()),
+                wrapped=release.wrapped,
+            )
+        )
+
+    async def get(self, side: ReleaseSide, release_hash: str) -> StoredRelease | None:
+        """One release."""
+        row = (
+            await self._session.execute(_select(side).where(RELEASES.c.release_hash == release_hash))
+        ).one_or_none()
+        return None if row is None else _release(row)
+
+    async def of_request(self, side: ReleaseSide, request_id: str) -> StoredRelease | None:
+        """The release that answered a request."""
+        row = (
+            await self._session.execute(_select(side).where(RELEASES.c.request_id == request_id))
+        ).one_or_none()
+        return None if row is None else _release(row)
+
+    async def of_subject(self, side: ReleaseSide, subject_mac: str) -> tuple[StoredRelease, ...]:
+        """Releases about one subject, oldest first."""
+        return await self._all(_select(side).where(RELEASES.c.subject_mac == subject_mac))
+
+    async def of_link(self, side: ReleaseSide, link_mac: str) -> tuple[StoredRelease, ...]:
+        """Releases under one link token, oldest first."""
+        return await self._all(_select(side).where(RELEASES.c.link_mac == link_mac))
+
+    async def set_state(self, side: ReleaseSide, release_hash: str, state: ReleaseState) -> None:
+        """Notes what has become of a release."""
+        await self._session.execute(
+            sa.update(RELEASES)
+            .where(RELEASES.c.direction == side.value, RELEASES.c.release_hash == release_hash)
+            .values(state=state.value)
+        )
+
+    async def _all(self, query: sa.Select[Any]) -> tuple[StoredRelease, ...]:
+        rows = await self._session.execute(query.order_by(RELEASES.c.released, RELEASES.c.release_hash))
+        return tuple(_release(row) for row in rows)
+
+
+class RetentionRepository:
+    """The clock of what was received: what is due, and its destruction."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def due(self, now: datetime, limit: int = 200) -> tuple[StoredRelease, ...]:
+        """Releases received whose time is up, the longest overdue first."""
+        rows = await self._session.execute(
+            _select(ReleaseSide.RECEIVED)
+            .where(
+                RELEASES.c.state == ReleaseState.OPEN.value, RELEASES.c.purge_after <= int(now.timestamp())
+            )
+            .order_by(RELEASES.c.purge_after)
+            .limit(limit)
+        )
+        return tuple(_release(row) for row in rows)
+
+    async def purge(self, release_hash: str) -> None:
+        """Destroys the content of a received release; that it was there stays on record."""
+        await self._session.execute(
+            sa.update(RELEASES)
+            .where(
+                RELEASES.c.direction == ReleaseSide.RECEIVED.value, RELEASES.c.release_hash == release_hash
+            )
+            .values(state=ReleaseState.ERASED.value, wrapped=None)
+        )
+
+
+def _select(side: ReleaseSide) -> sa.Select[Any]:
+    return sa.select(RELEASES).where(RELEASES.c.direction == side.value)
+
+
+def _release(row: sa.Row[Any]) -> StoredRelease:
+    return StoredRelease(
+        side=ReleaseSide(row.direction),
+        release_hash=row.release_hash,
+        request_id=None if row.request_id is None else DocumentId(row.request_id),
+        peer=AgencyId(row.peer),
+        state=ReleaseState(row.state),
+        policy_hash=row.policy_hash,
+        subject_mac=row.subject_mac,
+        link_mac=row.link_mac,
+        released=datetime.fromtimestamp(row.released, UTC),
+        purge_after=datetime.fromtimestamp(row.purge_after, UTC),
+        wrapped=row.wrapped,
+    )
