@@ -1,4 +1,4 @@
-"""Encodings that need no encoder: random bits for each person, a few of them flipped for each sight of one."""
+"""Encodings that need no encoder: random bits for each person, a few of them flipped at each sight."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A whole federation in a temporary folder: authority, certificates, signed trust documents, agreement, policy.
+"""A whole federation in a temporary folder: authority, certificates, trust documents, agreement, policy.
 
 For tests that start a broker or nodes with real TLS. Times are around the real now, because TLS has no other
 clock. Signing keys come from labels (`tests.simulator.policies.key_of`), sealing keys are fresh.
@@ -95,9 +95,14 @@ class Federation:
         authority = ca or self.ca
         identity = PeerIdentity(authority.federation, role, name)
         key, request = make_key_and_request(identity)
-        address = {"ip_addresses": ["127.0.0.1"], "dns_names": ["localhost"]}
+        broker = role is PeerRole.BROKER
         certificate = authority.issue(
-            role, name, request, self.now, **(address if role is PeerRole.BROKER else {})
+            role,
+            name,
+            request,
+            self.now,
+            ip_addresses=["127.0.0.1"] if broker else [],
+            dns_names=["localhost"] if broker else [],
         )
         return TlsIdentity(certificate, key, self.ca.certificate_pem)
 
@@ -160,7 +165,7 @@ class Federation:
         parties: tuple[Party, ...] | None = None,
         **changes: object,
     ) -> SharingPolicy:
-        """The simulator's policy, in force now: the police learn from care, and from the NHS without a name."""
+        """The simulator's policy, now: the police learn from care, and from the NHS without a name."""
         times = {
             "not_before": self.now - timedelta(days=1),
             "not_after": self.now + timedelta(days=300),
