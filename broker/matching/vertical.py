@@ -14,6 +14,9 @@ plane ends the block early.
 numba's own vectoriser would keep the counters in memory; here they stay in registers. The IR says ``<4 x
 i64>`` and no processor's name: LLVM lowers it to AVX2, to AVX-512 (where a full adder takes two
 instructions) or to NEON.
+
+numba's cache on disk notices changes of :mod:`broker.matching.kernel` only: after a change here, save that
+file too.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,7 +35,7 @@ ROWS_PER_STEP = 16
 """Rows added between two tests for an early end."""
 
 Plane: TypeAlias = ir.Value
-CountBlock: TypeAlias = Callable[[int, int, int, int, int, int], int]
+CountBlock: TypeAlias = Callable[[int, int, int, int, int, int, int], int]
 _I64 = ir.IntType(64)
 _I16 = ir.IntType(16)
 _PLANE_TYPE = ir.VectorType(_I64, LANE_WORDS)
@@ -61,7 +64,9 @@ def _add_rows(
             return load(first_row)
         low = carry_of(weight - 1, first_row)
         high = carry_of(weight - 1, first_row + (1 << weight))
-        planes[weight], carry = _full_add(b, low, high, planes[weight])
+        # The operand that is ready last goes last, where it has the shortest way to the carry.
+        early, late = (high, planes[weight]) if weight == 0 else (planes[weight], high)
+        planes[weight], carry = _full_add(b, low, early, late)
         return carry
 
     carry = carry_of(3, 0)
@@ -87,7 +92,7 @@ def _bit_planes(b: ir.IRBuilder, number: ir.Value, plane_count: int) -> list[Pla
 
 
 def _count_block(plane_count: int, b: ir.IRBuilder, args: Sequence[ir.Value]) -> ir.Value:
-    block, rows, steps, start, gone, out = args
+    block, rows, untested, steps, start, gone, out = args
     plane_ptr = _PLANE_TYPE.as_pointer()
     block_words = b.inttoptr(block, _I64.as_pointer())
     row_list = b.inttoptr(rows, _I16.as_pointer())
@@ -95,7 +100,8 @@ def _count_block(plane_count: int, b: ir.IRBuilder, args: Sequence[ir.Value]) ->
     initial = [*_bit_planes(b, start, plane_count), b.load(b.inttoptr(gone, plane_ptr), align=8)]
 
     entry = b.block
-    loop, done = b.append_basic_block("rows"), b.append_basic_block("done")
+    loop = b.append_basic_block("rows")
+    test, more, done = (b.append_basic_block(name) for name in ("test", "more", "done"))
     b.branch(loop)
     b.position_at_end(loop)
     step = b.phi(_I64)
@@ -108,21 +114,26 @@ def _count_block(plane_count: int, b: ir.IRBuilder, args: Sequence[ir.Value]) ->
 
     planes, dropped = _add_rows(b, state[:-1], state[-1], load)
     following = b.add(step, _I64(1))
+    b.cbranch(b.icmp_signed("<", following, untested), loop, test)
+    b.position_at_end(test)
+    # The test serves this branch alone, and the planes are stored on every way out: then LLVM makes the
+    # test one vptest and keeps the loop in registers. Otherwise it moves words to scalars, or sums apart.
     wide = ir.IntType(LANES)
-    all_dropped = b.icmp_unsigned("==", b.bitcast(dropped, wide), wide(-1))
-    b.cbranch(b.or_(all_dropped, b.icmp_unsigned("==", following, steps)), done, loop)
+    b.cbranch(b.icmp_unsigned("==", b.bitcast(dropped, wide), wide(-1)), done, more)
+    b.position_at_end(more)
+    b.cbranch(b.icmp_unsigned("==", following, steps), done, loop)
     step.add_incoming(_I64(0), entry)
-    step.add_incoming(following, loop)
+    for again in (loop, more):
+        step.add_incoming(following, again)
     for phi, before, after in zip(state, initial, [*planes, dropped], strict=True):
         phi.add_incoming(before, entry)
-        phi.add_incoming(after, loop)
+        for again in (loop, more):
+            phi.add_incoming(after, again)
 
     b.position_at_end(done)
-    any_left = b.not_(all_dropped)
-    with b.if_then(any_left, likely=False):
-        for i, plane in enumerate([*planes, dropped]):
-            b.store(plane, b.gep(out_planes, [_I64(i)]), align=8)
-    return b.zext(any_left, ir.IntType(8))
+    for i, plane in enumerate([*planes, dropped]):
+        b.store(plane, b.gep(out_planes, [_I64(i)]), align=8)
+    return following
 
 
 def _make_counter(plane_count: int) -> CountBlock:
@@ -130,6 +141,7 @@ def _make_counter(plane_count: int) -> CountBlock:
         typing_context: object,
         block: types.Type,
         rows: types.Type,
+        untested: types.Type,
         steps: types.Type,
         start: types.Type,
         gone: types.Type,
@@ -139,8 +151,9 @@ def _make_counter(plane_count: int) -> CountBlock:
 
         ``block``: address of the block's planes; ``rows``: address of uint16 offsets of rows in the block,
         in 64-bit words; ``start``: first value of all counters; ``gone``: address of the plane of records
-        to ignore; ``out``: address of ``plane_count + 1`` planes that receive the counters and ``dropped``
-        if any record is left. Returns 1 if a record is left, else 0, possibly before all rows are read.
+        to ignore; ``out``: address of ``plane_count + 1`` planes that receive the counters and
+        ``dropped``. After ``untested`` steps of 16 rows (at most ``steps``), and after each further one, ends
+        if every record has dropped out. Returns the steps taken.
         """
 
         def generate(
@@ -148,7 +161,9 @@ def _make_counter(plane_count: int) -> CountBlock:
         ) -> ir.Value:
             return _count_block(plane_count, builder, args)
 
-        signature = types.uint8(types.intp, types.intp, types.int64, types.int64, types.intp, types.intp)
+        signature = types.int64(
+            types.intp, types.intp, types.int64, types.int64, types.int64, types.intp, types.intp
+        )
         return signature, generate
 
     return cast(CountBlock, intrinsic(count_block))
