@@ -17,16 +17,17 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from agency_node import migrations
+from agency_node.audit import AuditLog
 from agency_node.config import NodeConfig
 from agency_node.documents import HeldDocument, PolicyBook
 from agency_node.errors import NodeConfigError, NodeError, translate
 from agency_node.exchange import Exchange
 from agency_node.key_service import KeyingService, KeyRing
-from agency_node.keys import NodeKeys
+from agency_node.keys import NodeKeys, load_keys
 from agency_node.links import LinkBook, SubjectLink
 from agency_node.mailbox import Mailbox
 from agency_node.metrics import Metrics
-from agency_node.parts import BuildAudit, BuildDisclosure, NodeParts
+from agency_node.parts import BuildAudit, BuildDisclosure, NodeParts, NullDisclosure
 from agency_node.ports import Clock
 from agency_node.rpc.broker_client import BrokerClient
 from agency_node.rpc.control import ControlServicer
@@ -36,6 +37,7 @@ from agency_node.subjects import SubjectId
 from agency_node.sync import Progress, Report, SyncService, SyncSettings
 from agency_node.trust import TrustKeeper
 from crypto.errors import PkiError
+from crypto.keystore import Keystore
 from crypto.pki import certificate_expiry
 from policies.ids import LinkageId
 from protos.node.v1 import control_pb2_grpc
@@ -142,6 +144,23 @@ class Node:
         self._news = asyncio.Event()
         self._connected = False
         self._stopped = False
+
+    @classmethod
+    def from_config(
+        cls,
+        config: NodeConfig,
+        passphrase: str,
+        *,
+        disclosure: BuildDisclosure = NullDisclosure,
+        timings: NodeTimings | None = None,
+    ) -> Node:
+        """The node of a configuration, with its keys and audit log.
+
+        Raises:
+            NodeError: the keystore is not a node's, or the node is not enrolled. CryptoError: it does not open.
+        """
+        keys = load_keys(Keystore.open(config.keystore, passphrase), config.federation, config.agency)
+        return cls(config, keys, audit=_audit_log, disclosure=disclosure, timings=timings)
 
     # -- life
 
@@ -425,6 +444,10 @@ class Node:
         registry = self._trust.registry(now)
         async with self._store.transaction() as tx:
             return await self._book.listed(tx, registry, now)
+
+
+def _audit_log(keys: NodeKeys, clock: Clock) -> AuditLog:
+    return AuditLog(keys, keys.audit_wrapper, clock)
 
 
 async def _quiet(_progress: Progress) -> None:
