@@ -20,7 +20,7 @@ from agency_node import migrations
 from agency_node.audit import AuditLog
 from agency_node.config import NodeConfig
 from agency_node.documents import HeldDocument, PolicyBook
-from agency_node.errors import NodeConfigError, NodeError, translate
+from agency_node.errors import NodeConfigError, NodeError
 from agency_node.exchange import Exchange
 from agency_node.key_service import KeyingService, KeyRing
 from agency_node.keys import NodeKeys, load_keys
@@ -29,6 +29,7 @@ from agency_node.mailbox import Mailbox
 from agency_node.metrics import Metrics
 from agency_node.parts import BuildAudit, BuildDisclosure, NodeParts, NullDisclosure
 from agency_node.ports import Clock
+from agency_node.refusals import translate
 from agency_node.rpc.broker_client import BrokerClient
 from agency_node.rpc.control import ControlServicer
 from agency_node.rpc.ports import DisclosureService, LinkageStatus, NodeStatus
@@ -157,7 +158,8 @@ class Node:
         """The node of a configuration, with its keys and audit log.
 
         Raises:
-            NodeError: the keystore is not a node's, or the node is not enrolled. CryptoError: it does not open.
+            NodeError: the keystore is not a node's, or the node is not enrolled.
+            CryptoError: it does not open.
         """
         keys = load_keys(Keystore.open(config.keystore, passphrase), config.federation, config.agency)
         return cls(config, keys, audit=_audit_log, disclosure=disclosure, timings=timings)

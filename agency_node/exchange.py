@@ -10,8 +10,8 @@ from typing import Protocol
 import structlog
 
 from agency_node.documents import PolicyBook
-from agency_node.errors import translate
 from agency_node.ports import Clock, NodeIdentity
+from agency_node.refusals import translate
 from agency_node.store.store import NodeStore
 from agency_node.trust import TrustKeeper
 from crypto.envelope import Envelope

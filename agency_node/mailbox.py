@@ -21,9 +21,10 @@ from typing import Protocol
 
 import structlog
 
-from agency_node.errors import RetryLaterError, translate
+from agency_node.errors import RetryLaterError
 from agency_node.model import OutboxItem
 from agency_node.ports import AuditSink, Clock, NodeIdentity
+from agency_node.refusals import translate
 from agency_node.store.store import NodeStore, NodeTransaction
 from crypto.audit import AuditAction
 from crypto.envelope import Envelope, require_signature

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -85,7 +86,7 @@ async def control_client(socket: Path) -> AsyncIterator[ControlClient]:
     Raises:
         UnavailableError: no node listens there.
     """
-    if not socket.exists():
+    if not await asyncio.to_thread(socket.exists):
         raise UnavailableError(
             f"no node is running here ({socket} is not there); start `tallystick node run`"
         )
