@@ -1,6 +1,7 @@
 """Evaluation: the table of outcomes, exhaustive agreement with the reference, and failing closed."""
 
 import itertools
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -146,21 +147,35 @@ def _policies() -> Iterator[tuple[str, SharingPolicy]]:
         yield name, load_policy(fill(text, template_values(text)), f"{name}.yaml")
 
 
+THINNED = 1 if os.environ.get("TALLYSTICK_EXHAUSTIVE") else 6
+
+
 @pytest.mark.parametrize(("name", "policy"), list(_policies()), ids=[name for name, _ in _policies()])
 def test_exhaustive_agreement_with_the_reference(name: str, policy: SharingPolicy) -> None:
-    """Every case of the domain; approvals vary only where they are asked for, for nothing else sees them."""
+    """Every case in which the reference releases anything to the asker, on the whole domain of the policy.
+
+    Of the askers to whom it releases nothing at all, every sixth is tried, which is enough to notice a
+    condition that the generated rules lost; TALLYSTICK_EXHAUSTIVE=1 tries them all. Approvals vary only where
+    they are asked for.
+    """
     domain = domain_of(policy)
     evaluator = PolicyEvaluator(policy)
     kinds: set[type] = set()
+    hopeless = 0
     for asker in domain.askers():
         if asker.approvals != NO_APPROVALS:
             continue
-        decided = evaluator.decide(asker, domain.requests, ceiling=3)
-        kinds |= {type(decision) for decision in decided}
-        for item, decision in zip(domain.requests, decided, strict=True):
-            assert decision == reference_decision(policy, asker, item, 3), (name, asker, item)
+        expected = [reference_decision(policy, asker, item, 3) for item in domain.requests]
+        if not any(isinstance(one, Permit | NeedsApproval) for one in expected):
+            hopeless += 1
+            if hopeless % THINNED:
+                continue
+        assert list(evaluator.decide(asker, domain.requests, ceiling=3)) == expected, (name, asker)
+        kinds |= {type(decision) for decision in expected}
         gated = [
-            item for item, one in zip(domain.requests, decided, strict=True) if isinstance(one, NeedsApproval)
+            item
+            for item, one in zip(domain.requests, expected, strict=True)
+            if isinstance(one, NeedsApproval)
         ]
         for approvals in domain.approvals if gated else ():
             approved = replace(asker, approvals=approvals)
