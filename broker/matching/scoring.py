@@ -56,9 +56,26 @@ def folded(pairs: Candidates) -> Candidates:
     """
     if not len(pairs):
         return pairs
-    ordered = pairs.take(np.lexsort((pairs.via, -pairs.score, pairs.b, pairs.a)))
-    new: NDArray[np.bool_] = np.ones(len(ordered), np.bool_)
-    new[1:] = (ordered.a[1:] != ordered.a[:-1]) | (ordered.b[1:] != ordered.b[:-1])
-    starts = np.flatnonzero(new)
-    best = np.maximum.reduceat(ordered.band, starts)
-    return Candidates(ordered.a[starts], ordered.b[starts], ordered.score[starts], best, ordered.via[starts])
+    pairs, key = _by_pair(pairs)
+    again = np.diff(key) == 0
+    if not again.any():
+        return pairs
+    # Most pairs come once, even where some come again: only those need the slower sort.
+    repeated: NDArray[np.bool_] = np.zeros(len(pairs), np.bool_)
+    repeated[1:] |= again
+    repeated[:-1] |= again
+    return _by_pair(Candidates.concatenate([pairs.take(~repeated), _best(pairs.take(repeated))]))[0]
+
+
+def _by_pair(pairs: Candidates) -> tuple[Candidates, Ints]:
+    """Sorted by ``(a, b)``, and a number that rises with it: subjects are far fewer than 2**31, so it fits."""
+    key = pairs.a * (int(pairs.b.max()) + 1) + pairs.b
+    order = np.argsort(key)
+    return pairs.take(order), key[order]
+
+
+def _best(pairs: Candidates) -> Candidates:
+    pairs = pairs.take(np.lexsort((pairs.via, -pairs.score, pairs.b, pairs.a)))
+    starts = np.flatnonzero((np.diff(pairs.a, prepend=-1) != 0) | (np.diff(pairs.b, prepend=-1) != 0))
+    best = np.maximum.reduceat(pairs.band, starts)
+    return Candidates(pairs.a[starts], pairs.b[starts], pairs.score[starts], best, pairs.via[starts])

@@ -8,7 +8,7 @@ from broker.matching.scoring import folded
 from broker.matching.subjects import SubjectTable
 
 FOLD_EVERY = 4_000_000
-"""Pairs gathered before rows are folded to subjects once more."""
+"""Pairs gathered, at least, before rows are folded to subjects once more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,7 @@ class CandidateSink:
     found: int = 0
     _parts: list[Candidates] = field(default_factory=list)
     _loose: int = 0
+    _folded: int = 0
 
     def add(self, pairs: Candidates, source: str, done: float = 1.0) -> None:
         """Take pairs of subject numbers in either orientation; a subject with itself is no pair.
@@ -53,8 +54,10 @@ class CandidateSink:
         a, b = self.subjects.oriented(rest.a, rest.b)
         self._parts.append(Candidates(a, b, rest.score, rest.band, rest.via))
         self._loose += len(a)
-        if self._loose > FOLD_EVERY:
+        # Waiting until there is as much again keeps the sum of all foldings in proportion to the pairs.
+        if self._loose > max(FOLD_EVERY, self._folded):
             self._parts, self._loose = [self.result()], 0
+            self._folded = len(self._parts[0])
 
     def refuse(self, more: int, source: str, done: float = 1.0) -> None:
         """Raise :class:`PairLimitError` if ``more`` pairs would be too many."""

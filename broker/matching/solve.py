@@ -49,7 +49,8 @@ def solve(subjects: SubjectTable, pairs: Candidates, *, one_to_one: bool) -> tup
         return np.empty(0, np.int64), np.empty(0, np.int64)
     nodes, (first, second) = _ranked(subjects, pairs)
     party = subjects.parties[nodes].astype(np.uint32)
-    order = np.lexsort((second, first, party[second], party[first], -pairs.score))
+    agencies = party[first] * len(subjects.agencies) + party[second]
+    order = np.lexsort((first * len(nodes) + second, agencies, -pairs.score))
     first, second = first[order], second[order]
     # Ranks run over all agencies; within one they rise with the handle, which is all that the order needs.
     dataset = (party[first], party[second])

@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 
+from broker.matching.candidates import RunControl
 from broker.matching.errors import MatchInputError, PairLimitError, UnknownSubjectError
 from broker.matching.incremental import MatchState
 from broker.matching.model import Band, LookupHit, MatchSpec, Member, PartyRows, ProjectionSpec
 from broker.matching.submission import Withdrawal
 from tests.simulator.matching import (
+    links,
     memberships,
     one_projection,
     overlapping_parties,
@@ -235,3 +237,15 @@ def test_no_value_shows_handles_or_encodings_in_its_repr() -> None:
         assert "AAAA" not in repr(value)
         assert "65" not in repr(value)
         assert "66" not in repr(value)
+
+
+def test_folding_now_and_then_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    parties = overlapping_parties(np.random.default_rng(8), [120, 130], people=60)
+    # Every subject twice, so that there is something to fold.
+    parties = [rows.followed_by(rows) for rows in parties]
+    whole = MatchState.build(one_projection(0.5), ["a", "b"], parties)
+    monkeypatch.setattr("broker.matching.sink.FOLD_EVERY", 10)
+    control = RunControl(block_rows=20)
+    often = MatchState.build(one_projection(0.5), ["a", "b"], parties, control=control)
+    assert often.pair_count() == whole.pair_count() > 100
+    assert links(often.result().groups) == links(whole.result().groups)
