@@ -1,7 +1,9 @@
 """Encoding: normalised identities to hardened CLKs and exact tokens."""
 
 from agency_node.encoding.clk import ClkEncoder, encode_clks, iter_encode
+from agency_node.encoding.decoys import decoy_rng, make_decoys
 from agency_node.encoding.errors import (
+    DecoyError,
     EncodingError,
     EncodingSectionError,
     HandleError,
@@ -9,12 +11,14 @@ from agency_node.encoding.errors import (
     NarrowProjectionError,
 )
 from agency_node.encoding.hardening import Hardener, Hardening
+from agency_node.encoding.identity import agreeing_fields, identity_evidence
 from agency_node.encoding.keys import EncodingKeys, schema_hash
 from agency_node.encoding.section import EncodingSection, ExactToken, Projection, default_section
 from agency_node.encoding.subjects import EncodedRows, EncodingReport, encode_subjects
 
 __all__ = [
     "ClkEncoder",
+    "DecoyError",
     "EncodedRows",
     "EncodingError",
     "EncodingKeys",
@@ -28,9 +32,13 @@ __all__ = [
     "HardeningError",
     "NarrowProjectionError",
     "Projection",
+    "agreeing_fields",
+    "decoy_rng",
     "default_section",
     "encode_clks",
     "encode_subjects",
+    "identity_evidence",
     "iter_encode",
+    "make_decoys",
     "schema_hash",
 ]
