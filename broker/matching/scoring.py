@@ -68,7 +68,7 @@ def folded(pairs: Candidates) -> Candidates:
 
 
 def _by_pair(pairs: Candidates) -> tuple[Candidates, Ints]:
-    """Sorted by ``(a, b)``, and a number that rises with it: subjects are far fewer than 2**31, so it fits."""
+    """Sorted by ``(a, b)``, and a number that rises with it (it fits: subjects are far fewer than 2**31)."""
     key = pairs.a * (int(pairs.b.max()) + 1) + pairs.b
     order = np.argsort(key)
     return pairs.take(order), key[order]
