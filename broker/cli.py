@@ -71,7 +71,8 @@ def enrol(
     from policies.errors import PolicyError
 
     try:
-        version = asyncio.run(install(load_config(config), answer, expected))
+        loaded = load_config(config)
+        version = asyncio.run(install(loaded, answer, expected, passphrase(loaded.audit)))
     except (ConfigError, CryptoError, PolicyError, OSError) as error:
         raise _stopped(str(error)) from None
     typer.echo(f"Enrolled; registry version {version} is in force. Start with `tallystick broker run`.")

@@ -13,7 +13,7 @@ import tomli_w
 from broker import migrations
 from broker.app import DETAILS_KEY, utc_now
 from broker.audit import AuditLog
-from broker.config import BrokerConfig, ConfigError, passphrase
+from broker.config import BrokerConfig, ConfigError
 from broker.store.sql import SqlStore, open_engine
 from broker.trust import TrustService
 from crypto.canonical import unb64u
@@ -81,7 +81,7 @@ def initialise(
     return request
 
 
-async def install(config: BrokerConfig, answer_file: Path, expected: str) -> int:
+async def install(config: BrokerConfig, answer_file: Path, expected: str, secret: str) -> int:
     """As `install_files`, and brings the trust documents into force; returns the registry's version."""
     roots, registry = await asyncio.to_thread(install_files, config, answer_file, expected)
     return await _bring_into_force(config, roots, registry)
@@ -90,7 +90,8 @@ async def install(config: BrokerConfig, answer_file: Path, expected: str) -> int
 def install_files(config: BrokerConfig, answer_file: Path, expected: str) -> tuple[list[bytes], bytes]:
     """Installs the office's answer; returns the roots after the first, and the registry.
 
-    `expected` is the fingerprint of the first root as the office gave it out of band.
+    `expected` is the fingerprint of the first root as the office gave it out of band, `secret` the keystore's
+    passphrase.
 
     Raises:
         ConfigError: the answer is not for this broker, or its root is not the expected one.
@@ -121,8 +122,9 @@ def install_files(config: BrokerConfig, answer_file: Path, expected: str) -> tup
     return roots[1:], unb64u(answer.registry)
 
 
-async def _bring_into_force(config: BrokerConfig, roots: Sequence[bytes], registry: bytes) -> int:
-    secret = passphrase(config.audit)
+async def _bring_into_force(
+    config: BrokerConfig, secret: str, roots: Sequence[bytes], registry: bytes
+) -> int:
     signer = load_signer(config.audit.key, lambda: secret)
     details_key = Keystore.open(config.audit.keystore, secret).secret(DETAILS_KEY)
     config.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
