@@ -7,6 +7,7 @@ signed in the same transaction. Nothing in a leaf names a subject; the details b
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 
 from broker.store.model import LogNode
@@ -124,8 +125,9 @@ class AuditLog:
                 raise RefusedError(
                     ErrorCode.ACTING_FOR_ANOTHER, f"{agency} cosigns as {name}, not under another name"
                 )
-            signed = add_cosignature(parse_checkpoint(held), cosignature)
-            if not any(item.witness == name for item in verified_cosignatures(signed, {name: key})):
+            signed = parse_checkpoint(held)
+            alone = replace(signed, signatures=(cosignature,))
+            if not verified_cosignatures(alone, {name: key}):
                 raise SignatureError("the cosignature is by another key than the node's")
         except (CheckpointError, UnicodeDecodeError) as error:
             raise RefusedError(ErrorCode.INVALID_ARGUMENT, f"not a cosignature: {error}") from None
@@ -133,7 +135,7 @@ class AuditLog:
             raise RefusedError(
                 ErrorCode.SIGNATURE_INVALID, f"the cosignature does not hold: {error}"
             ) from None
-        await tx.audit.put_checkpoint(size, signed.to_bytes())
+        await tx.audit.put_checkpoint(size, add_cosignature(signed, cosignature).to_bytes())
 
 
 class _Recorder:

@@ -3,65 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from broker.app import Broker
 from policies.statements import PolicyAction
 from protos.wire.linkage import EpochState, LinkEventKind, RunState, Strength, UploadMode
-from tests.broker_client import Client, connected, message
+from tests.broker_client import message
+from tests.broker_world import World, running_world
 from tests.encodings import batch, handles, noisy, person_clks
-from tests.federation import CARE, LINKAGE, NHS, POLICE, REFUGE, Federation
+from tests.federation import CARE, LINKAGE, NHS, POLICE
 
 PEOPLE = 40
 
 
-@dataclass
-class World:
-    federation: Federation
-    broker: Broker
-    police: Client
-    care: Client
-    nhs: Client
-    refuge: Client
-
-    @property
-    def participants(self) -> tuple[Client, ...]:
-        return (self.police, self.care, self.nhs)
-
-    async def open_epoch(self) -> None:
-        """Publishes the agreement and confirms the key."""
-        await self.police.publish(self.federation.signed_agreement(self.federation.agreement()))
-        for client in self.participants:
-            await client.confirm(LINKAGE, 1)
-
-    async def upload_all(self) -> None:
-        """Everybody knows the first people, with a few bits of difference."""
-        clks = person_clks(PEOPLE)
-        epoch = await self.police.epoch(LINKAGE)
-        for seed, client in enumerate(self.participants):
-            rows = batch(client.agency, range(PEOPLE), noisy(clks, 20 + 10 * seed, seed))
-            await client.upload(epoch, LINKAGE, rows)
-
-
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
-    federation = Federation.create(tmp_path)
-    broker = federation.broker()
-    await broker.start()
-    try:
-        async with AsyncExitStack() as stack:
-            clients = [
-                await stack.enter_async_context(connected(broker.port, name, federation.agency(name)))
-                for name in (POLICE, CARE, NHS, REFUGE)
-            ]
-            await clients[0].publish_trust([], federation.registry_envelope.to_bytes())
-            yield World(federation, broker, *clients)
-    finally:
-        await broker.stop()
+    async with running_world(tmp_path) as found:
+        yield found
 
 
 async def test_from_agreement_to_messages_by_link(world: World) -> None:
@@ -69,7 +28,7 @@ async def test_from_agreement_to_messages_by_link(world: World) -> None:
     epoch = await world.care.epoch(LINKAGE)
     assert (epoch.epoch, epoch.state) == (1, EpochState.OPEN)
     assert set(epoch.confirmed_by) == {POLICE, CARE, NHS}
-    await world.upload_all()
+    await world.upload_all(PEOPLE)
 
     ended = await world.police.run(LINKAGE, 1)
     assert ended.state is RunState.DONE, ended
@@ -110,7 +69,7 @@ async def test_from_agreement_to_messages_by_link(world: World) -> None:
 
 async def test_delta_updates_and_withdrawal(world: World) -> None:
     await world.open_epoch()
-    await world.upload_all()
+    await world.upload_all(PEOPLE)
     await world.care.publish(world.federation.signed_policy(world.federation.policy()))
     await world.police.run(LINKAGE, 1)
     events = await world.police.link_events(LINKAGE)
@@ -146,7 +105,7 @@ async def test_delta_updates_and_withdrawal(world: World) -> None:
 
 async def test_look_up(world: World) -> None:
     await world.open_epoch()
-    await world.upload_all()
+    await world.upload_all(PEOPLE)
     epoch = await world.police.epoch(LINKAGE)
     await world.police.run(LINKAGE, 1)
     clks = noisy(person_clks(PEOPLE), 15, 99)
