@@ -82,16 +82,18 @@ def initialise(
 
 
 async def install(config: BrokerConfig, answer_file: Path, expected: str, secret: str) -> int:
-    """As `install_files`, and brings the trust documents into force; returns the registry's version."""
+    """As `install_files`, and brings the trust documents into force; returns the registry's version.
+
+    `secret` is the keystore's passphrase.
+    """
     roots, registry = await asyncio.to_thread(install_files, config, answer_file, expected)
-    return await _bring_into_force(config, roots, registry)
+    return await _bring_into_force(config, secret, roots, registry)
 
 
 def install_files(config: BrokerConfig, answer_file: Path, expected: str) -> tuple[list[bytes], bytes]:
     """Installs the office's answer; returns the roots after the first, and the registry.
 
-    `expected` is the fingerprint of the first root as the office gave it out of band, `secret` the keystore's
-    passphrase.
+    `expected` is the fingerprint of the first root as the office gave it out of band.
 
     Raises:
         ConfigError: the answer is not for this broker, or its root is not the expected one.
