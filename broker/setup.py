@@ -20,7 +20,7 @@ from crypto.canonical import unb64u
 from crypto.envelope import Envelope
 from crypto.errors import CryptoError
 from crypto.keys import generate_signing_key
-from crypto.keystore import Keystore
+from crypto.keystore import Argon2Cost, Keystore
 from crypto.pki import PeerIdentity, PeerRole, make_key_and_request, verify_issued
 from crypto.signers import load_signer
 from policies.codec import open_document, parse, write
@@ -42,6 +42,7 @@ def initialise(
     database: str,
     dns_names: Sequence[str],
     ip_addresses: Sequence[str],
+    cost: Argon2Cost | None = None,
 ) -> BrokerRequest:
     """Makes a broker's folder: configuration, keystore, TLS key, and the request for the federation's office.
 
@@ -54,7 +55,7 @@ def initialise(
         raise ConfigError(f"{folder} holds a broker already; choose another folder")
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     audit_key = generate_signing_key()
-    keystore = Keystore.create(folder / "keys.json", secret)
+    keystore = Keystore.create(folder / "keys.json", secret, cost=cost or Argon2Cost())
     keystore.add_signing(AUDIT_KEY, audit_key)
     keystore.add_secret(DETAILS_KEY, secrets.token_bytes(32))
     tls_key, csr = make_key_and_request(PeerIdentity(federation, PeerRole.BROKER, "broker"))

@@ -24,6 +24,7 @@ from agency_node.config import load_config as load_node_config
 from broker import setup as broker_setup
 from broker.config import load_config as load_broker_config
 from crypto.keys import SigningKey, generate_signing_key
+from crypto.keystore import Argon2Cost
 from policies.codec import write
 from policies.enrolment import fingerprint
 from policies.ids import AgencyId, Email, FederationId, Line, PersonId
@@ -34,6 +35,8 @@ from tallystick.population import AGENCIES, Population, write_agency, write_trut
 
 FEDERATION = FederationId("demo")
 _ROOT_HOLDERS = ("northmoor-police", "northmoor-care", "vale-nhs")
+#: The passphrase is 128 random bits, which no stretching makes harder to guess.
+_COST = Argon2Cost(iterations=1, lanes=1, memory_kib=8 * 1024)
 #: Made-up subjects that each node adds to what it uploads, in per cent of its own.
 DECOYS_PERCENT = 5
 
@@ -46,7 +49,7 @@ class Stage:
     passphrase: str = field(repr=False)
     port: int
     office: FederationOffice
-    officers: Mapping[str, Mapping[str, DemoOfficer]]
+    officers: Mapping[str, Mapping[str, DemoOfficer]] = field(repr=False)
 
     @property
     def broker_config(self) -> Path:
@@ -93,11 +96,13 @@ async def prepare(folder: Path, port: int, now: datetime, say: Callable[[str], N
             database="",
             dns_names=["localhost"],
             ip_addresses=["127.0.0.1"],
+            cost=_COST,
         ),
         now,
     )
     for agency in AGENCIES:
-        office.admit(node_setup.initialise(folder / agency, _new_node(stage, agency), passphrase), now)
+        node = _new_node(stage, agency)
+        office.admit(node_setup.initialise(folder / agency, node, passphrase, cost=_COST), now)
         _configure(stage, agency)
     office.propose_registry(now)
     for holder in _ROOT_HOLDERS[:2]:
