@@ -5,11 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
 import grpc
 
+from agency_node.rpc.ports import (
+    FieldOutcome,
+    PictureItem,
+    PreparedDocument,
+    RequestDetail,
+    RequestDraft,
+    RequestSummary,
+)
 from protos.node.v1 import control_pb2 as pb
 from protos.node.v1 import control_pb2_grpc
 from protos.wire.channels import local_channel
@@ -77,6 +86,94 @@ class ControlClient:
         """Publishes a lifecycle event of a policy."""
         request = pb.PublishEventRequest(document_hash=document_hash, event_envelope=event)
         await self.call(self.stub.PublishEvent(request))
+
+    # disclosure and audit, in domain values
+
+    async def prepare_request(self, draft: RequestDraft) -> PreparedDocument:
+        """A disclosure request for its officer to sign."""
+        answer = await self.call(
+            self.stub.PrepareRequest(
+                pb.PrepareRequestRequest(
+                    link_token=draft.link_token,
+                    purpose=draft.purpose,
+                    tier=draft.tier,
+                    necessity=draft.necessity,
+                    case_reference=draft.case_reference,
+                    urgency=draft.urgency,
+                    record_types=draft.record_types,
+                    fields=draft.fields,
+                    officer=draft.officer,
+                    role=draft.role,
+                )
+            )
+        )
+        return PreparedDocument(answer.payload, answer.payload_type)
+
+    async def submit_request(self, envelope: bytes) -> str:
+        """Sends a request that its officer has signed; returns its id."""
+        request = pb.SubmitRequestRequest(envelope=envelope)
+        return (await self.call(self.stub.SubmitRequest(request))).request_id
+
+    async def requests(self, direction: str = "") -> AsyncGenerator[RequestSummary, None]:
+        """Requests that were "made" or "received", or both."""
+        async for answer in self.stream(self.stub.ListRequests(pb.ListRequestsRequest(direction=direction))):
+            yield _summary(answer.request)
+
+    async def request(self, request_id: str) -> RequestDetail:
+        """One request with its outcome."""
+        answer = await self.call(self.stub.GetRequest(pb.GetRequestRequest(request_id=request_id)))
+        outcomes = tuple(
+            FieldOutcome(item.record_type, item.field, item.outcome, tuple(item.clauses), item.reason)
+            for item in answer.outcomes
+        )
+        return RequestDetail(_summary(answer.request), outcomes, answer.release, answer.refusal)
+
+    async def prepare_approval(
+        self, request_id: str, decision: str, reason: str, officer: str, role: str
+    ) -> PreparedDocument:
+        """An approval or rejection for its officer to sign."""
+        request = pb.PrepareApprovalRequest(
+            request_id=request_id, decision=decision, reason=reason, officer=officer, role=role
+        )
+        answer = await self.call(self.stub.PrepareApproval(request))
+        return PreparedDocument(answer.payload, answer.payload_type)
+
+    async def submit_approval(self, envelope: bytes) -> str:
+        """Hands in a signed approval; returns the request's state."""
+        return (await self.call(self.stub.SubmitApproval(pb.SubmitApprovalRequest(envelope=envelope)))).state
+
+    async def picture(self, subject_id: str) -> AsyncGenerator[PictureItem, None]:
+        """All that is held here, and was released to here, about one subject, oldest first."""
+        async for item in self.stream(self.stub.GetPicture(pb.GetPictureRequest(subject_id=subject_id))):
+            yield PictureItem(
+                item.agency_id,
+                item.record_type,
+                item.occurred,
+                dict(item.fields),
+                tuple(item.withheld),
+                item.request_id,
+            )
+
+    async def export_audit(self) -> AsyncGenerator[tuple[str, bytes], None]:
+        """The audit log's files in chunks: (file name, bytes)."""
+        async for answer in self.stream(self.stub.ExportAudit(pb.ExportAuditRequest())):
+            yield answer.file_name, answer.chunk
+
+
+def _summary(wire: pb.RequestSummary) -> RequestSummary:
+    return RequestSummary(
+        request_id=wire.request_id,
+        direction=wire.direction,
+        peer=wire.peer,
+        state=wire.state,
+        tier=wire.tier,
+        purpose=wire.purpose,
+        case_reference=wire.case_reference,
+        created=datetime.fromtimestamp(wire.created_unix, UTC),
+        expires=datetime.fromtimestamp(wire.expires_unix, UTC),
+        approvals=wire.approvals,
+        approvals_needed=wire.approvals_needed,
+    )
 
 
 @asynccontextmanager
