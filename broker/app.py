@@ -126,11 +126,11 @@ class Broker:
         self._trust = TrustService(store, self._audit, self._config.federation, self._clock)
         await self._trust.load(_read(self._config.anchor, "anchor"))
         self._catalogue = Catalogue(store, self._trust, self._clock)
-        self._epochs = EpochService(store, self._catalogue, self._audit, self._clock)
+        matcher = Matcher(self._config.matching, self._config.data_dir / "matching")
+        self._epochs = EpochService(store, self._catalogue, self._audit, matcher.forget, self._clock)
         self._links = LinkService(
             store, self._catalogue, self._audit, self._bell, self._clock, self._rng_bytes
         )
-        matcher = Matcher(self._config.matching, self._config.data_dir / "matching")
         self._runs = RunService(
             store, self._catalogue, self._epochs, self._links, matcher, self._audit, self._bell, self._clock
         )
@@ -195,7 +195,8 @@ class Broker:
             await tx.links.purge(self._clock())
             for linkage in self._catalogue.linkages():
                 await self._epochs.ensure(tx, linkage)
-        await self._links.refresh()
+        for ended in await self._links.refresh():
+            self._runs.forget(ended)
         await self._trust.write_refusals()
 
     async def _keep_house(self) -> None:

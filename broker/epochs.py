@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from broker.audit import AuditLog, Clock
@@ -23,8 +23,17 @@ _HASH_BYTES = 32
 class EpochService:
     """Opens epochs, compares key confirmations and rotates."""
 
-    def __init__(self, store: BrokerStore, catalogue: Catalogue, audit: AuditLog, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: BrokerStore,
+        catalogue: Catalogue,
+        audit: AuditLog,
+        rotated: Callable[[str], None],
+        clock: Clock,
+    ) -> None:
+        """`rotated` is called with a linkage's id once a new epoch is durable."""
         self._store = store
+        self._rotated = rotated
         self._catalogue = catalogue
         self._audit = audit
         self._clock = clock
@@ -70,7 +79,8 @@ class EpochService:
             record = await self._open(tx, linkage, current.epoch + 1)
             if reason is RotationReason.SUSPICION:
                 await tx.encodings.drop_before(linkage.id, record.epoch)
-            return record.epoch
+        self._rotated(linkage.id)
+        return record.epoch
 
     async def confirm(
         self, agency: str, linkage_id: str, epoch: int, confirmation: Confirmation

@@ -71,10 +71,10 @@ class LinkService:
         )
         await self._tell(tx, linkage.id, Reconciliation((), recalled, events))
 
-    async def refresh(self, *, force: bool = False) -> None:
+    async def refresh(self) -> tuple[str, ...]:
         """Brings what is told into line with the documents that count now.
 
-        Linkages whose agreement is no longer in force lose their links and their encodings.
+        Linkages whose agreement is no longer in force lose their links and their encodings; returns them.
         """
         async with self._store.read() as tx:
             held = await tx.links.linkages()
@@ -83,7 +83,7 @@ class LinkService:
             linkage = in_force.get(linkage_id)
             policies = self._catalogue.active_policies(linkage_id) if linkage else ()
             counting = tuple(item.hash for item in policies) + ((linkage.hash,) if linkage else ())
-            if not force and self._reconciled.get(linkage_id) == counting:
+            if self._reconciled.get(linkage_id) == counting:
                 continue
             async with self._store.write() as tx:
                 current = await tx.epochs.current(linkage_id)
@@ -96,6 +96,7 @@ class LinkService:
                 news = await self._reconcile(tx, linkage_id, None, pairs)
             self._reconciled[linkage_id] = counting
             self.ring(linkage_id, news)
+        return tuple(linkage_id for linkage_id in held if linkage_id not in in_force)
 
     async def watch(
         self, agency: str, linkage_id: str, after: int, *, follow: bool

@@ -128,8 +128,9 @@ class Matcher:
             held.state.apply(withdraw=[Withdrawal(agency, known)])
 
     def forget(self, linkage_id: str) -> None:
-        """Drops the state of a linkage."""
+        """Drops the state of a linkage, in memory and on disk."""
         self._held.pop(linkage_id, None)
+        (self._directory / "groups" / f"{linkage_id}.npz").unlink(missing_ok=True)
 
     def forget_run(self, run_id: str) -> None:
         """Deletes what a run kept for resuming."""

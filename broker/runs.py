@@ -171,6 +171,11 @@ class RunService:
             else:
                 await asyncio.to_thread(self._matcher.withdraw, linkage, change.agency, change.withdrawn)
 
+    def forget(self, linkage_id: str) -> None:
+        """Drops what memory holds of a linkage that has ended."""
+        self._touched.pop(linkage_id, None)
+        self._matcher.forget(linkage_id)
+
     @property
     def queued(self) -> int:
         """Runs that wait."""
