@@ -1,0 +1,138 @@
+"""The demonstration's disclosures: a MARAC coordinator asks, officers approve, nodes release or withhold."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from agency_node.rpc.control_client import ControlClient
+from agency_node.rpc.ports import PictureItem, PreparedDocument, RequestDetail, RequestDraft
+from crypto.envelope import sign_envelope
+from policies.vocabulary import OfficerRole, Purpose
+from tallystick.demo.linking import Clients
+from tallystick.demo.officers import DemoOfficer
+from tallystick.population import NORTHMOOR_CARE, STORY, SUSAN
+from tallystick.population.model import AgencyId
+
+#: Social care coordinates the conference, so it asks.
+ASKING = NORTHMOOR_CARE
+CASE = "MARAC-2026-114"
+_NECESSITY = (
+    "Repeated incidents in two force areas, a refuge stay and now a fire at her old address: the conference "
+    "must see the whole history to plan for her safety."
+)
+_ANSWER_SECONDS = 60.0
+_ENDED = frozenset({"released", "refused", "expired", "undeliverable", "recalled", "purged"})
+
+
+class DisclosureError(Exception):
+    """A disclosure of the demonstration did not come to its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One request and what became of it."""
+
+    agency: str
+    tier: int
+    detail: RequestDetail
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A link of one of the asking agency's subjects."""
+
+    token: str
+    linkage: str
+    counterpart: str
+    strength: str
+
+
+async def links_of(client: ControlClient, subject_id: str) -> tuple[Link, ...]:
+    """What the agency was told about one of its subjects, in any linkage."""
+    return tuple(
+        [
+            Link(link.token, link.linkage_id, link.counterpart, link.strength)
+            async for link in client.links("", subject_id)
+        ]
+    )
+
+
+def susan_at(agency: str) -> str:
+    """The agency's own number for Susan."""
+    return STORY.subjects[SUSAN][AgencyId(agency)]
+
+
+async def ask(
+    clients: Clients, officers: Mapping[str, Mapping[str, DemoOfficer]], link: Link, tier: int
+) -> Asked:
+    """Asks under one link at one tier, has it approved where it must be, and waits for the answer.
+
+    Raises:
+        DisclosureError: no answer came. RefusedError: the request was refused here already.
+    """
+    client = clients[ASKING]
+    officer = officers[ASKING]["caseworker"]
+    prepared = await client.prepare_request(
+        RequestDraft(
+            link_token=link.token,
+            purpose=Purpose.DOMESTIC_ABUSE_RISK.value,
+            tier=tier,
+            necessity=_NECESSITY,
+            case_reference=CASE,
+            urgency="urgent",
+            record_types=(),
+            fields=(),
+            officer=officer.person,
+            role=OfficerRole.MARAC_COORDINATOR.value,
+        )
+    )
+    request_id = await client.submit_request(_signed(prepared, officer))
+    approver = officers[link.counterpart]["approver"]
+    deadline = time.monotonic() + _ANSWER_SECONDS
+    while (detail := await client.request(request_id)).summary.state not in _ENDED:
+        await _approve_if_waiting(clients[link.counterpart], request_id, approver)
+        if time.monotonic() > deadline:
+            raise DisclosureError(f"{link.counterpart} did not answer in {_ANSWER_SECONDS:.0f} s")
+        await asyncio.sleep(0.1)
+    return Asked(link.counterpart, tier, detail)
+
+
+async def _approve_if_waiting(client: ControlClient, request_id: str, approver: DemoOfficer) -> None:
+    async for summary in client.requests("received"):
+        if summary.request_id == request_id and summary.state == "waiting":
+            prepared = await client.prepare_approval(
+                request_id,
+                "approve",
+                "Necessary for the conference's safety plan.",
+                approver.person,
+                OfficerRole.APPROVER.value,
+            )
+            await client.submit_approval(_signed(prepared, approver))
+
+
+def _signed(prepared: PreparedDocument, officer: DemoOfficer) -> bytes:
+    return sign_envelope(prepared.payload_type, prepared.payload, [officer.key]).to_bytes()
+
+
+async def picture(client: ControlClient, subject_id: str) -> tuple[PictureItem, ...]:
+    """The single picture of a subject, oldest first."""
+    return tuple([item async for item in client.picture(subject_id)])
+
+
+async def export_audits(clients: Clients, folder: Path) -> Mapping[str, Path]:
+    """Writes every node's audit log to a folder of its own."""
+    exported = {}
+    for agency, client in clients.items():
+        target = folder / agency
+        target.mkdir(parents=True)
+        async for name, chunk in client.export_audit():
+            path = target / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("ab") as file:
+                file.write(chunk)
+        exported[agency] = target
+    return exported
