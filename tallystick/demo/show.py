@@ -1,0 +1,166 @@
+"""The demonstration from beginning to end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from policies.ids import LinkageId
+from protos.wire.errors import RefusedError
+from tallystick.demo.disclosing import (
+    ASKING,
+    Asked,
+    ask,
+    export_audits,
+    links_of,
+    picture,
+    susan_at,
+)
+from tallystick.demo.documents import PEOPLE, PLACES
+from tallystick.demo.linking import (
+    Clients,
+    match,
+    node_clients,
+    publish,
+    score,
+    sign_documents,
+    told,
+    upload,
+    wait_for_keys,
+)
+from tallystick.demo.officers import NAMES
+from tallystick.demo.output import heading, show_asked, show_picture, show_score, show_withheld
+from tallystick.demo.servers import Servers, accepts_connections, free_port
+from tallystick.demo.stage import Stage, prepare, write_population
+from tallystick.population import AGENCIES, Population, generate
+from tallystick.population.views import subject_ids
+
+_CONFERENCE_TIERS = (1, 2)
+#: An agency knows several addresses of most people; what it declares must cover them.
+_PLACES_PER_PERSON = 6
+
+
+async def run_demo(folder: Path, people: int, seed: int, *, stay: bool) -> None:
+    """Runs the whole job in `folder`; with `stay`, leaves the servers running until interrupted."""
+    console = Console(highlight=False, soft_wrap=True)
+    began = time.monotonic()
+    heading(console, 1, f"Made-up people: about {people:,} for each of five agencies (seed {seed})")
+    population = generate(people, seed)
+    write_population(population, folder)
+    console.print(f"   {', '.join(NAMES.values())}. Who is who is kept apart, for scoring only.")
+
+    heading(console, 2, "A federation: own keys, an office, a signed registry, mutual TLS")
+    stage = await prepare(folder, free_port(), datetime.now(UTC), lambda text: console.print(f"   {text}"))
+    with Servers() as servers:
+        _start(servers, stage)
+        console.print(f"   The broker and {len(AGENCIES)} nodes run as servers on loopback.")
+        async with node_clients(stage) as clients:
+            await _link(console, stage, clients, population)
+            await _disclose(console, stage, clients)
+            await _audit(console, clients, folder)
+        console.print(f"\nDone in {time.monotonic() - began:.0f} s.")
+        if stay:
+            await _stay(console, stage)
+    if not stay:
+        console.print("All servers have ended and nothing is left behind.")
+
+
+def _start(servers: Servers, stage: Stage) -> None:
+    logs = stage.folder / "logs"
+    logs.mkdir()
+    broker = servers.start(
+        "broker",
+        ["broker", "run", "--config", str(stage.broker_config)],
+        logs / "broker.log",
+        stage.passphrase,
+    )
+    nodes = [
+        servers.start(
+            agency,
+            ["node", "run", "--config", str(stage.node_config(agency))],
+            logs / f"{agency}.log",
+            stage.passphrase,
+        )
+        for agency in stage.agencies
+    ]
+    servers.wait_for(broker, lambda: accepts_connections(stage.port))
+    for node in nodes:
+        servers.wait_for(node, stage.socket(node.name).exists)
+
+
+async def _link(console: Console, stage: Stage, clients: Clients, population: Population) -> None:
+    heading(console, 3, "Agreements and a sharing policy, signed by officers of every agency")
+    largest = max(len(list(subject_ids(population, agency))) for agency in AGENCIES)
+    bundles = sign_documents(stage, largest, _PLACES_PER_PERSON * largest)
+    await publish(clients, bundles)
+    signatures = sum(len(bundle.statements) for bundle in bundles)
+    console.print(f"   {len(bundles)} documents, {signatures} signatures; every node verified them itself.")
+    await wait_for_keys(clients, linkages=2)
+    console.print("   Linkage keys made by all five nodes together; the broker has none.")
+
+    heading(console, 4, "Encode, upload, match")
+    for linkage in (PEOPLE, PLACES):
+        await _upload(console, clients, linkage)
+        await match(clients, linkage)
+    people = await told(clients, PEOPLE)
+    places = await told(clients, PLACES)
+    show_score(console, people.links, score(population, people))
+    console.print(f"   {places.links} links between addresses.")
+
+
+async def _upload(console: Console, clients: Clients, linkage: LinkageId) -> None:
+    columns = (TextColumn("   {task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        bars = {agency: progress.add_task(f"{linkage} of {agency}", total=None) for agency in clients}
+        await upload(
+            clients,
+            linkage,
+            lambda agency, done, total: progress.update(bars[agency], completed=done, total=total or None),
+        )
+
+
+async def _disclose(console: Console, stage: Stage, clients: Clients) -> None:
+    subject = susan_at(ASKING)
+    heading(console, 5, f"{NAMES[ASKING]} asks about Susan, for the risk assessment conference")
+    links = await links_of(clients[ASKING], subject)
+    for link in links:
+        console.print(f"   {NAMES[link.counterpart]} holds the same person ({link.strength}).")
+    asked: list[Asked] = []
+    for link in links:
+        for tier in _CONFERENCE_TIERS:
+            try:
+                asked.append(await ask(clients, stage.officers, link, tier))
+            except RefusedError as refusal:
+                console.print(f"   {NAMES[link.counterpart]}, tier {tier}: {refusal.detail}")
+    show_asked(console, asked)
+
+    items = await picture(clients[ASKING], subject)
+    heading(console, 6, "The single picture of Susan, which no agency had")
+    show_picture(console, items)
+    heading(console, 7, "What was withheld, and by which clause")
+    show_withheld(console, items)
+
+
+async def _audit(console: Console, clients: Clients, folder: Path) -> None:
+    from agency_node.audit_export import verify_export
+
+    heading(console, 8, "The audit logs, verified offline")
+    exported = await export_audits(clients, folder / "audit")
+    for agency, target in exported.items():
+        report = await asyncio.to_thread(verify_export, target, datetime.now(UTC))
+        console.print(f"   {NAMES[agency]}: {report.summary}")
+
+
+async def _stay(console: Console, stage: Stage) -> None:
+    console.print(
+        f"\nEverything stays in {stage.folder}, and the servers run until Ctrl-C. Try, for example:"
+    )
+    config = stage.node_config(ASKING)
+    for command in ("status", "links people", "documents"):
+        console.print(f"  tallystick node {command} --config {config}")
+    await asyncio.Event().wait()
