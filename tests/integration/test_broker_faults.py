@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
 import signal
 import subprocess
@@ -16,6 +15,7 @@ from pathlib import Path
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from broker.config import ConfigError
 from protos.linkage.v1 import linkage_pb2
 from protos.wire.errors import UnavailableError
 from protos.wire.linkage import EncodingBatch, LinkEventKind, RunState, UploadMode, UploadStart, batch_to_wire
@@ -183,18 +183,14 @@ async def test_messages_survive_and_the_broker_ends_in_order(federation: Federat
 
 
 async def test_one_broker_to_a_data_directory(federation: Federation) -> None:
-    with process(federation) as broker:
-        await asyncio.to_thread(broker.start)
-        command = [sys.executable, "-m", "tallystick", "broker", "run", "--config"]
-        second = await asyncio.to_thread(
-            subprocess.run,
-            [*command, str(federation.folder / "broker" / "broker.toml")],
-            capture_output=True,
-            env=dict(os.environ),
-            check=False,
-        )
-        assert second.returncode == 2
-        assert b"another broker is using" in second.stderr
+    first, second = federation.broker(), federation.broker()
+    await first.start()
+    try:
+        with pytest.raises(ConfigError, match="another broker is using"):
+            await second.start()
+        await second.stop()
+    finally:
+        await first.stop()
 
 
 async def _stream_until_killed(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from policies.statements import PolicyAction
-from protos.wire.linkage import EpochState, LinkEventKind, RunState, Strength, UploadMode
+from protos.wire.linkage import EpochState, LinkEventKind, RunState, Strength, UploadMode, UploadStart
 from tests.broker_client import message
 from tests.broker_world import World, running_world
 from tests.encodings import batch, handles, noisy, person_clks
@@ -120,3 +120,28 @@ async def test_look_up(world: World) -> None:
     (arrived,) = await world.care.receive(1)
     assert arrived.link is not None
     assert arrived.link.handle == handles(CARE, range(PEOPLE))[5]
+
+
+async def test_withdrawal_is_real_deletion(world: World) -> None:
+    """From the database files, from other epochs, and from uploads under way."""
+    epoch = await world.open_epoch()
+    await world.upload_all(PEOPLE)
+    await world.police.run(LINKAGE, 1)
+    gone = handles(CARE, range(PEOPLE))[3]
+    folder = world.federation.folder / "broker" / "data"
+    clks = person_clks(PEOPLE)
+    under_way = UploadStart(LINKAGE, 1, epoch.schema_hash, "u" * 32, UploadMode.DELTA, PEOPLE)
+    await world.care.begin(under_way)
+    await world.care.send_batches(under_way.upload_id, [(0, batch(CARE, range(PEOPLE), clks))])
+    withdrawal = batch(CARE, range(0), clks, withdrawn=(gone,))
+    await world.care.upload(epoch, LINKAGE, withdrawal, mode=UploadMode.DELTA)
+    async with world.broker._store.read() as tx:
+        live = await tx.encodings.live(LINKAGE, 1, CARE)
+        staged = await tx.encodings.staged(under_way.upload_id)
+    assert sum(item.rows for item in live) == sum(item.rows for item in staged) == PEOPLE - 1
+    assert not any(gone in item.body for item in (*live, *staged))
+    assert await world.care.commit(under_way.upload_id, 1, PEOPLE) == PEOPLE - 1
+    await world.broker.stop()
+    for file in folder.rglob("*"):
+        if file.is_file():
+            assert gone not in file.read_bytes(), file.name
