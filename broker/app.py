@@ -33,6 +33,7 @@ from broker.relay import RelayService
 from broker.rpc.audit import AuditServicer
 from broker.rpc.documents import DocumentServicer
 from broker.rpc.linkage import LinkageServicer
+from broker.rpc.register import SERVICES, Servicers, register
 from broker.rpc.registry import RegistryServicer
 from broker.rpc.relay import RelayServicer
 from broker.runs import RunService
@@ -43,11 +44,6 @@ from broker.uploads import UploadService
 from crypto.keys import Signer
 from crypto.keystore import Keystore
 from crypto.signers import load_signer
-from protos.audit.v1 import audit_pb2_grpc
-from protos.documents.v1 import documents_pb2_grpc
-from protos.linkage.v1 import linkage_pb2_grpc
-from protos.registry.v1 import registry_pb2_grpc
-from protos.relay.v1 import relay_pb2_grpc
 from protos.wire.channels import TlsIdentity, server_credentials
 from protos.wire.limits import LIMITS, MIB, Limits
 from protos.wire.peers import Peer, spiffe_uri
@@ -56,13 +52,6 @@ from protos.wire.server import SERVER_OPTIONS, Context, Gatekeeper
 
 DETAILS_KEY = "audit-details"
 _HOUSEKEEPING_SECONDS = 30.0
-_SERVICES = (
-    "protos.registry.v1.RegistryService",
-    "protos.documents.v1.DocumentService",
-    "protos.linkage.v1.LinkageService",
-    "protos.relay.v1.RelayService",
-    "protos.audit.v1.AuditService",
-)
 _log = structlog.get_logger("broker")
 
 
@@ -215,28 +204,24 @@ class Broker:
         return SqlStore(engine)
 
     async def _serve(self) -> None:
-        options = [*SERVER_OPTIONS]
         gatekeeper = Gatekeeper(self._authenticate, translate, self.metrics.observe)
-        server = self._server = grpc.aio.server(interceptors=[gatekeeper], options=options)
-        registry_pb2_grpc.add_RegistryServiceServicer_to_server(
-            RegistryServicer(self._trust, self.documents_changed), server
-        )
+        server = self._server = grpc.aio.server(interceptors=[gatekeeper], options=SERVER_OPTIONS)
         documents = DocumentService(
             self._store, self._trust, self._audit, self._epochs.ensure, self.documents_changed, self._clock
         )
-        documents_pb2_grpc.add_DocumentServiceServicer_to_server(DocumentServicer(documents), server)
-        linkage_pb2_grpc.add_LinkageServiceServicer_to_server(
-            LinkageServicer(self._epochs, self._uploads, self._runs, self._links, self._look_ups), server
+        servicers = Servicers(
+            RegistryServicer(self._trust, self.documents_changed),
+            DocumentServicer(documents),
+            LinkageServicer(self._epochs, self._uploads, self._runs, self._links, self._look_ups),
+            RelayServicer(self._relay),
+            AuditServicer(self._store, self._audit, self._trust),
         )
-        relay_pb2_grpc.add_RelayServiceServicer_to_server(RelayServicer(self._relay), server)
-        audit_pb2_grpc.add_AuditServiceServicer_to_server(
-            AuditServicer(self._store, self._audit, self._trust), server
-        )
+        register(servicers, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         if self._config.reflection:
             from grpc_reflection.v1alpha import reflection
 
-            reflection.enable_server_reflection((*_SERVICES, reflection.SERVICE_NAME), server)
+            reflection.enable_server_reflection((*SERVICES, reflection.SERVICE_NAME), server)
         tls = self._config.tls
         identity = TlsIdentity(
             _read(tls.certificate, "tls.certificate"),
@@ -248,7 +233,7 @@ class Broker:
         except RuntimeError:
             raise ConfigError(f"cannot listen on {self._config.listen}: is it in use?") from None
         await server.start()
-        for service in ("", *_SERVICES):
+        for service in ("", *SERVICES):
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         self._serve_metrics()
 

@@ -1,4 +1,4 @@
-"""`tallystick broker`: init, enrol, run, check-config, migrate. Exits with 2 for usage or configuration."""
+"""`tallystick broker`: init, enrol, run, health, check-config, migrate. Exit code 2: usage, configuration."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ broker_app = typer.Typer(
 )
 Config = Annotated[Path, typer.Option("--config", "-c", help="The broker's TOML file.")]
 _CONFIG = Path("broker.toml")
-_USAGE = 2
+_REFUSED, _USAGE = 1, 2
 
 
 @broker_app.command()
@@ -90,6 +90,21 @@ def check(config: Config = _CONFIG) -> None:
     if problems:
         raise typer.Exit(_USAGE)
     typer.echo(f"{config}: good")
+
+
+@broker_app.command()
+def health(config: Config = _CONFIG) -> None:
+    """Whether a broker serves as configured, with the configured certificate. Exit code 1 if not."""
+    from broker.health import HealthError, probe
+
+    try:
+        address = probe(load_config(config))
+    except (ConfigError, OSError, ValueError) as error:
+        raise _stopped(str(error)) from None
+    except HealthError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(_REFUSED) from None
+    typer.echo(f"serving on {address}")
 
 
 @broker_app.command()
