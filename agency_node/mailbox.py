@@ -206,7 +206,7 @@ class Mailbox:
             if refusal.code in _HOPELESS:
                 await self._give_up(item, refusal)
                 return True
-            wait = min(_RETRY_MOST, _RETRY_FIRST * 2 ** min(item.attempts, 10))
+            wait = min(_RETRY_MOST, 2.0 ** min(item.attempts, 10))
             async with self._store.transaction() as tx:
                 await tx.outbox.postpone(item.message_id, self._clock() + timedelta(seconds=wait))
             if not isinstance(refusal, UnavailableError):

@@ -17,13 +17,10 @@ from agency_node.config import NodeConfig, load_config
 from agency_node.encoding import default_section
 from agency_node.keys import ANCHOR, AUDIT, SEALING, SIGNING, WRAP
 from agency_node.rpc.broker_client import BrokerClient
-from agency_node.store.store import NodeStore, NodeTransaction
-from agency_node.subjects import SubjectId
+from agency_node.store.store import NodeStore
 from agency_node.sync import Progress
 from agency_node.trust import begin_trust
 from broker.app import Broker
-from crypto.audit import AuditAction
-from crypto.canonical import JsonInput
 from crypto.keystore import Keystore
 from policies.agreement import Encoding, LinkageAgreement
 from policies.codec import decode_value
@@ -66,29 +63,6 @@ _COLUMNS = ("id", "given", "family", "dob", "sex", "house", "street", "town", "p
 _GIVEN = ("Amara", "Beth", "Carys", "Dilys", "Esme", "Farah", "Gwen", "Hana", "Imogen", "Jaya", "Kezia")
 _FAMILY = ("Ashdown", "Bevan", "Cole", "Drake", "Ellis", "Frost", "Grange", "Hobbs", "Irwin", "Jupp", "Kerr")
 _STREETS = ("Alder Way", "Birch Road", "Cedar Close", "Damson Street", "Elm Grove", "Fern Lane", "Gorse Hill")
-
-
-class RecordedAudit:
-    """Audit entries as a list; kept only for tests that do not look at the log itself."""
-
-    def __init__(self) -> None:
-        self.entries: list[tuple[AuditAction, Mapping[str, JsonInput]]] = []
-
-    async def append(
-        self,
-        tx: NodeTransaction,
-        action: AuditAction,
-        *,
-        actor: str,
-        body: Mapping[str, JsonInput],
-        subject: SubjectId | None = None,
-        policy: str | None = None,
-        ref: str | None = None,
-    ) -> None:
-        self.entries.append((action, dict(body)))
-
-    def actions(self) -> list[AuditAction]:
-        return [action for action, _ in self.entries]
 
 
 def person(number: int, **changes: str) -> dict[str, str]:

@@ -1,0 +1,246 @@
+"""The mailbox: durable, once, and not to be fooled."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from agency_node import migrations
+from agency_node.errors import RetryLaterError
+from agency_node.keys import NodeKeys, Wrapper
+from agency_node.mailbox import Mailbox, OpenedMessage
+from agency_node.store.store import NodeStore, NodeTransaction
+from crypto.audit import AuditAction
+from crypto.envelope import sign_envelope
+from crypto.keys import generate_sealing_key
+from policies.ids import AgencyId
+from policies.registry import Registry
+from protos.wire.errors import ErrorCode, RefusedError
+from protos.wire.relay import IncomingMessage, ToAgency
+from tests.simulator.node_audit import RecordedAudit
+from tests.simulator.policies import CARE, FEDERATION, NOW, POLICE, FederationSimulator, key_of
+from tests.simulator.relay import RelayHub
+
+PURPOSE = "disclosure-request"
+TYPE = "application/vnd.tallystick.test.v1+json"
+
+
+@dataclass
+class Side:
+    """One node's mailbox on a store of its own."""
+
+    store: NodeStore
+    mailbox: Mailbox
+    audit: RecordedAudit
+    got: list[OpenedMessage]
+
+    async def post(self, text: bytes, to: AgencyId, signer: str | None = None, **options: datetime) -> str:
+        envelope = sign_envelope(TYPE, text, [key_of(signer or "node police")])
+        async with self.store.transaction() as tx:
+            return await self.mailbox.post(tx, ToAgency(to), to, PURPOSE, envelope, **options)
+
+
+class World:
+    def __init__(self) -> None:
+        self.now = NOW
+        self.hub = RelayHub()
+        self.sealing = {name: generate_sealing_key("x25519") for name in (POLICE, CARE)}
+        base = FederationSimulator().registry()
+        self.registry: Registry | None = replace(
+            base,
+            agencies=tuple(
+                replace(item, sealing_key=self.sealing[item.id].public_key)
+                if item.id in self.sealing
+                else item
+                for item in base.agencies
+            ),
+        )
+
+    def registry_at(self, _now: datetime) -> Registry:
+        if self.registry is None:
+            raise RefusedError(ErrorCode.TRUST_EXPIRED, "expired")
+        return self.registry
+
+    async def side(self, agency: AgencyId, path: Path) -> Side:
+        store = NodeStore.open(f"sqlite:///{path}")
+        await migrations.upgrade(store.engine)
+        wrapper = Wrapper(bytes(32))
+        keys = NodeKeys(
+            FEDERATION, agency, key_of(f"node {agency}"), (self.sealing[agency],), wrapper, wrapper
+        )
+        audit = RecordedAudit()
+        mailbox = Mailbox(store, keys, self.registry_at, audit, lambda: self.now)
+        got: list[OpenedMessage] = []
+
+        async def handler(_tx: NodeTransaction, message: OpenedMessage) -> None:
+            got.append(message)
+
+        mailbox.on(PURPOSE, handler)
+        return Side(store, mailbox, audit, got)
+
+
+@pytest.fixture
+async def pair(tmp_path: Path) -> AsyncIterator[tuple[World, Side, Side]]:
+    world = World()
+    police, care = (
+        await world.side(POLICE, tmp_path / "police.db"),
+        await world.side(CARE, tmp_path / "care.db"),
+    )
+    yield world, police, care
+    await police.store.close()
+    await care.store.close()
+
+
+async def drain(world: World, side: Side, agency: AgencyId) -> list[str]:
+    port = world.hub.port(agency)
+    await side.mailbox.receive_loop(port)
+    return port.acknowledged
+
+
+async def test_arrives_once_signed_and_acknowledged(pair: tuple[World, Side, Side]) -> None:
+    world, police, care = pair
+    message_id = await police.post(b"hello", CARE)
+    assert await police.mailbox.send_due(world.hub.port(POLICE)) == 1
+    (sealed,) = world.hub.waiting[CARE]
+    assert b"hello" not in sealed.sealed
+    assert await drain(world, care, CARE) == [message_id]
+    assert await drain(world, care, CARE) == []
+    (message,) = care.got
+    assert (message.sender, message.envelope.payload) == (POLICE, b"hello")
+    # delivered again by a relay that forgot the acknowledgement: acknowledged, without effect
+    world.hub.waiting[CARE].append(sealed)
+    assert await drain(world, care, CARE) == [message_id]
+    assert len(care.got) == 1
+
+
+async def test_waits_in_the_outbox_until_the_relay_can_be_reached(pair: tuple[World, Side, Side]) -> None:
+    world, police, care = pair
+    await police.post(b"later", CARE)
+    world.hub.reachable = False
+    assert await police.mailbox.send_due(world.hub.port(POLICE)) == 0
+    world.hub.reachable = True
+    assert await police.mailbox.send_due(world.hub.port(POLICE)) == 0  # not before its next try
+    world.now += timedelta(minutes=1)
+    assert await police.mailbox.send_due(world.hub.port(POLICE)) == 1
+    assert await police.mailbox.send_due(world.hub.port(POLICE)) == 0
+    await drain(world, care, CARE)
+    assert [message.envelope.payload for message in care.got] == [b"later"]
+
+
+async def test_nothing_leaves_when_the_transaction_is_undone(pair: tuple[World, Side, Side]) -> None:
+    world, police, _ = pair
+    envelope = sign_envelope(TYPE, b"never", [key_of("node police")])
+    with pytest.raises(ZeroDivisionError):
+        async with police.store.transaction() as tx:
+            await police.mailbox.post(tx, ToAgency(CARE), CARE, PURPOSE, envelope)
+            raise ZeroDivisionError
+    assert await police.mailbox.send_due(world.hub.port(POLICE)) == 0
+
+
+async def test_refused_for_good_tells_whoever_sent_it(pair: tuple[World, Side, Side]) -> None:
+    world, police, _ = pair
+    told: list[tuple[str, ErrorCode]] = []
+
+    async def undeliverable(_tx: NodeTransaction, message: str, _purpose: str, refusal: RefusedError) -> None:
+        told.append((message, refusal.code))
+
+    police.mailbox.on_undeliverable(PURPOSE, undeliverable)
+    message_id = await police.post(b"nobody", CARE)
+    world.hub.refuses = ErrorCode.TOKEN_UNKNOWN
+    assert await police.mailbox.send_due(world.hub.port(POLICE)) == 1
+    expiring = await police.post(b"late", CARE, expires=world.now + timedelta(minutes=5))
+    world.hub.refuses = ErrorCode.MAILBOX_FULL
+    assert await police.mailbox.send_due(world.hub.port(POLICE)) == 0
+    world.now += timedelta(minutes=6)
+    assert await police.mailbox.send_due(world.hub.port(POLICE)) == 1
+    assert told == [(message_id, ErrorCode.TOKEN_UNKNOWN), (expiring, ErrorCode.MESSAGE_EXPIRED)]
+
+
+def _altered(message: IncomingMessage) -> IncomingMessage:
+    return replace(message, sealed=message.sealed[:-1] + bytes([message.sealed[-1] ^ 1]))
+
+
+@pytest.mark.parametrize(
+    ("tamper", "code"),
+    [
+        (_altered, ErrorCode.MESSAGE_TAMPERED),
+        (lambda m: replace(m, sender="care"), ErrorCode.MESSAGE_TAMPERED),
+        (lambda m: replace(m, message_id="0" * 32), ErrorCode.MESSAGE_TAMPERED),
+        (lambda m: replace(m, sealed=b""), ErrorCode.MESSAGE_TAMPERED),
+        (lambda m: replace(m, sender="stranger"), ErrorCode.NOT_A_MEMBER),
+        (lambda m: replace(m, sender="NOT AN ID"), ErrorCode.NOT_A_MEMBER),
+        (lambda m: replace(m, purpose="erasure-notice"), ErrorCode.INVALID_ARGUMENT),
+    ],
+)
+async def test_tampered_is_audited_acknowledged_and_dropped(
+    pair: tuple[World, Side, Side], tamper: object, code: ErrorCode
+) -> None:
+    world, police, care = pair
+    await police.post(b"bad", CARE)
+    await police.post(b"good", CARE)
+    await police.mailbox.send_due(world.hub.port(POLICE))
+    assert callable(tamper)
+    box = world.hub.waiting[CARE]
+    box[0] = tamper(box[0])
+    assert len(await drain(world, care, CARE)) == 2  # the bad one does not block the good one
+    assert [message.envelope.payload for message in care.got] == [b"good"]
+    assert [(action, body["code"]) for action, body in care.audit.entries] == [
+        (AuditAction.IDENTITY_REFUSED, str(code))
+    ]
+
+
+async def test_sealed_right_but_signed_by_another_is_refused(pair: tuple[World, Side, Side]) -> None:
+    """The broker, or a third agency, seals to care's public key: the signature inside decides."""
+    world, police, care = pair
+    await police.post(b"forged", CARE, signer="node nhs")
+    await police.mailbox.send_due(world.hub.port(POLICE))
+    await drain(world, care, CARE)
+    assert care.got == []
+    assert care.audit.actions() == [AuditAction.IDENTITY_REFUSED]
+
+
+async def test_handler_and_note_are_one_transaction(pair: tuple[World, Side, Side], tmp_path: Path) -> None:
+    world, police, _ = pair
+    nhs_like = await world.side(CARE, tmp_path / "other.db")
+    calls = 0
+
+    async def failing(_tx: NodeTransaction, message: OpenedMessage) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise RuntimeError("a fault")
+        if calls == 2:
+            raise RetryLaterError("too early")
+
+    nhs_like.mailbox._handlers[PURPOSE] = failing
+    await police.post(b"again", CARE)
+    await police.mailbox.send_due(world.hub.port(POLICE))
+    for acknowledged in (0, 0, 1, 0):
+        assert len(await drain(world, nhs_like, CARE)) == acknowledged
+    assert calls == 3
+    assert nhs_like.audit.entries == []
+    await nhs_like.store.close()
+
+
+async def test_without_a_registry_in_force_messages_wait(pair: tuple[World, Side, Side]) -> None:
+    world, police, care = pair
+    await police.post(b"wait", CARE)
+    await police.mailbox.send_due(world.hub.port(POLICE))
+    held, world.registry = world.registry, None
+    assert await drain(world, care, CARE) == []
+    with pytest.raises(RefusedError) as refused:
+        await police.post(b"no", CARE)
+    assert refused.value.code is ErrorCode.TRUST_EXPIRED
+    world.registry = held
+    assert len(await drain(world, care, CARE)) == 1
+    assert len(care.got) == 1
+
+
+async def test_unknown_recipient_is_refused(pair: tuple[World, Side, Side]) -> None:
+    _, police, _ = pair
+    with pytest.raises(RefusedError, match="does not list"):
+        await police.post(b"x", AgencyId("stranger"))
