@@ -12,7 +12,7 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from agency_node.keys import Wrapper
+from agency_node.keys import NodeKeys, Wrapper
 from agency_node.ports import Clock, NodeIdentity
 from agency_node.store.audit import DataKey, StoredEntry
 from agency_node.store.store import NodeTransaction
@@ -202,6 +202,11 @@ class AuditLog:
             return ReadEntry(entry, None)
         data_key = self._wrapper.unwrap(key.wrapped, "audit-key", key.key_id)
         return ReadEntry(entry, open_details(entry.leaf, entry.sealed, data_key))
+
+
+def build_audit(keys: NodeKeys, clock: Clock) -> AuditLog:
+    """The log of the node with these keys."""
+    return AuditLog(keys, keys.audit_wrapper, clock)
 
 
 class _MissingNodeError(Exception):

@@ -1,0 +1,119 @@
+"""The audit log as a folder of files, for verification without a network or a node.
+
+=====================  ====================================================================
+``leaves.jsonl``       a leaf's bytes (canonical JSON) a line, in order
+``sealed.jsonl``       ``{"seq":n,"sealed":base64url}`` a line: the encrypted details
+``checkpoints.jsonl``  ``{"note":text}`` a line: every signed head with its cosignatures
+``roots.jsonl``        ``{"envelope":base64url}`` a line: the federation's roots from the anchor on
+``registry.json``      the registry's envelope
+``documents.jsonl``    ``{"document","events","hash","kind","statements"}`` a line: envelopes
+``manifest.json``      `AuditManifest` in an envelope, signed by the node
+=====================  ====================================================================
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import ClassVar
+
+from agency_node.audit import AuditLog
+from agency_node.ports import NodeIdentity
+from agency_node.store.store import NodeStore
+from crypto.canonical import JsonValue, b64u, canonical_json
+from crypto.envelope import sign_envelope
+from policies.codec import payload_type, write
+from policies.ids import AgencyId, FederationId, Hash256, Line
+from protos.wire.documents import DocumentBundle
+
+MANIFEST = "manifest.json"
+LEAVES, SEALED, CHECKPOINTS = "leaves.jsonl", "sealed.jsonl", "checkpoints.jsonl"
+ROOTS, REGISTRY, DOCUMENTS = "roots.jsonl", "registry.json", "documents.jsonl"
+FILES = (LEAVES, SEALED, CHECKPOINTS, ROOTS, REGISTRY, DOCUMENTS)
+_PAGE = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class AuditManifest:
+    """`audit-export/v1`: what an export holds; `files` maps file names to SHA-256 (hex)."""
+
+    KIND: ClassVar[str] = "audit-export/v1"
+
+    federation: FederationId
+    agency: AgencyId
+    origin: Line
+    size: int
+    exported_at: datetime
+    files: Mapping[Line, Hash256]
+
+
+async def export_files(
+    store: NodeStore, log: AuditLog, identity: NodeIdentity, now: datetime
+) -> AsyncGenerator[tuple[str, bytes], None]:
+    """Chunks of files, file by file, the manifest last. `now` has whole seconds.
+
+    The log is read in pages up to a head that is signed first: it may grow meanwhile.
+    """
+    async with store.transaction() as tx:
+        size = (await log.checkpoint(tx)).checkpoint.size
+    digests: dict[Line, Hash256] = {}
+    for name in FILES:
+        digest = hashlib.sha256()
+        async for chunk in _content(name, store, size):
+            digest.update(chunk)
+            yield name, chunk
+        digests[Line(name)] = Hash256(digest.hexdigest())
+    manifest = AuditManifest(identity.federation, identity.agency, Line(log.origin), size, now, digests)
+    envelope = sign_envelope(payload_type(AuditManifest), write(manifest), [identity.signer])
+    yield MANIFEST, envelope.to_bytes()
+
+
+async def _content(name: str, store: NodeStore, size: int) -> AsyncIterator[bytes]:
+    """A file in chunks; at least one, so that an empty file exists too."""
+    if name in (LEAVES, SEALED):
+        yield b""
+        for start in range(0, size, _PAGE):
+            async with store.transaction() as tx:
+                entries = [entry async for entry in tx.audit.entries(start, min(size, start + _PAGE))]
+            if name == LEAVES:
+                yield b"".join(entry.leaf_bytes + b"\n" for entry in entries)
+            else:
+                yield b"".join(
+                    _line({"seq": entry.leaf.seq, "sealed": b64u(entry.sealed)}) for entry in entries
+                )
+        return
+    yield await _smaller(name, store)
+
+
+async def _smaller(name: str, store: NodeStore) -> bytes:
+    """A file that is read at once."""
+    async with store.transaction() as tx:
+        if name == CHECKPOINTS:
+            notes = await tx.audit.checkpoints()
+            return b"".join(_line({"note": note.decode("utf-8")}) for note in notes)
+        if name == ROOTS:
+            return b"".join(_line({"envelope": b64u(item)}) for item in await tx.trust.roots())
+        if name == REGISTRY:
+            return await tx.trust.registry() or b""
+        bundles = [(digest, await tx.documents.get(digest)) for digest in await tx.documents.hashes()]
+    return b"".join(_bundle_line(digest, bundle) for digest, bundle in bundles if bundle is not None)
+
+
+def _bundle_line(document_hash: str, bundle: DocumentBundle) -> bytes:
+    statements: list[JsonValue] = [b64u(item) for item in bundle.statements]
+    events: list[JsonValue] = [b64u(item) for item in bundle.events]
+    return _line(
+        {
+            "hash": document_hash,
+            "kind": bundle.kind.value,
+            "document": b64u(bundle.document),
+            "statements": statements,
+            "events": events,
+        }
+    )
+
+
+def _line(value: dict[str, JsonValue]) -> bytes:
+    return canonical_json(value) + b"\n"

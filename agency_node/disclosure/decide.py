@@ -1,0 +1,233 @@
+"""What becomes of every field of every record that a request asks for. Pure: nothing is read or written.
+
+Whether a request waits for approvals is decided as if every field were held, fresh and unmarked. So it waits
+whether or not anything is there, and nobody learns from the waiting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+
+from agency_node.disclosure.records import CONSENT, Holding
+from agency_node.subjects import CaseRecord
+from policies.access import (
+    Asker,
+    Deny,
+    DenyReason,
+    FieldDecision,
+    FieldRequest,
+    NeedsApproval,
+    Permit,
+    Withhold,
+)
+from policies.clauses import LINK_AGENCY, LINK_EXISTS, LINK_RECORD, NO_APPROVALS, Approvals
+from policies.disclosure import FieldOutcome, Outcome, RecordAsk, ReleasedRecord
+from policies.evaluate import PolicyEvaluator
+from policies.ids import DocumentId, FieldName, FieldValue, IdError, Line, Marker, RecordType
+from policies.vocabulary import Consent
+
+#: Stands for a marker that is no word of the policy language: treated as the strictest.
+_UNKNOWN_MARKER = Marker("safe_address")
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """The decision on a whole request.
+
+    `outcomes` is complete, for the provider's own record; `told` is what the requester may know of it.
+    `missing` are the approvals without which a field that is asked for cannot be released.
+    """
+
+    outcomes: tuple[FieldOutcome, ...]
+    told: tuple[FieldOutcome, ...]
+    released: tuple[ReleasedRecord, ...] = field(repr=False)
+    missing: Approvals
+    emergency: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """One field of one record; `value` is None where only the type is asked about."""
+
+    record: int
+    request: FieldRequest
+    consent: Consent
+    value: str | None = field(repr=False)
+
+
+AskerFor = Callable[[Consent], Asker]
+
+
+def weigh(
+    evaluator: PolicyEvaluator,
+    asker: AskerFor,
+    asks: Sequence[RecordAsk],
+    holding: Holding | None,
+    *,
+    agency_name: str,
+    ceiling: int | None,
+    today: date,
+    new_id: Callable[[], DocumentId],
+) -> Weighed:
+    """Decides every field.
+
+    `holding` is None where nothing is held, or nothing may be looked at. `asker` gives the asker for a state
+    of consent; `ceiling` is the highest tier that the policy allows at this moment.
+    """
+    items = list(_link_items(asks, agency_name)) if holding is not None else []
+    if holding is not None:
+        items += _record_items(asks, holding, today)
+    decisions = _decide(evaluator, asker, items, ceiling)
+    outcomes = tuple(_outcome(item, decision) for item, decision in zip(items, decisions, strict=True))
+    released = _released(items, outcomes, new_id)
+    supposed = list(_supposed_items(asks))
+    waits = [*decisions, *_decide(evaluator, asker, supposed, ceiling)]
+    return Weighed(
+        outcomes=outcomes,
+        told=_told(items, decisions, outcomes),
+        released=released,
+        missing=_most(decision.missing for decision in waits if isinstance(decision, NeedsApproval)),
+        emergency=any(isinstance(item, Permit) and item.emergency for item in decisions),
+    )
+
+
+def _decide(
+    evaluator: PolicyEvaluator, asker: AskerFor, items: Sequence[_Item], ceiling: int | None
+) -> list[FieldDecision]:
+    """One decision per item; the engine is asked once for each state of consent."""
+    decisions: list[FieldDecision] = [Deny(DenyReason.ERROR)] * len(items)
+    for consent in Consent:
+        places = [place for place, item in enumerate(items) if item.consent is consent]
+        if places:
+            requests = [items[place].request for place in places]
+            answers = evaluator.decide(asker(consent), requests, ceiling=ceiling)
+            for place, answer in zip(places, answers, strict=True):
+                decisions[place] = answer
+    for place, item in enumerate(items):
+        if isinstance(decisions[place], Permit) and item.value is not None and not _releasable(item.value):
+            decisions[place] = Deny(DenyReason.ERROR)
+    return decisions
+
+
+def _link_items(asks: Sequence[RecordAsk], agency_name: str) -> Iterator[_Item]:
+    """Tier 0: that there is a link, and with whom. Record 0."""
+    for ask in asks:
+        if ask.record_type == LINK_RECORD:
+            for name in ask.fields:
+                value = {LINK_EXISTS: "yes", LINK_AGENCY: agency_name}.get(name)
+                if value is not None:
+                    yield _Item(0, FieldRequest(LINK_RECORD, name, 0), Consent.NOT_RECORDED, value)
+
+
+def _record_items(asks: Sequence[RecordAsk], holding: Holding, today: date) -> Iterator[_Item]:
+    wanted = {ask.record_type: ask.fields for ask in asks if ask.record_type != LINK_RECORD}
+    for number, record in enumerate(holding.records, 1):
+        names: tuple[FieldName, ...] = next(
+            (fields for kind, fields in wanted.items() if kind == record.record_type), ()
+        )
+        if not names:
+            continue
+        kind = RecordType(record.record_type)
+        age = None if record.occurred is None else max(0, (today - record.occurred).days)
+        markers = frozenset(_marker(text) for text in record.markers)
+        for name in names:
+            value = holding.value(record, name)
+            if value is not None:
+                yield _Item(number, FieldRequest(kind, name, age, markers), _consent(record), value)
+
+
+def _supposed_items(asks: Sequence[RecordAsk]) -> Iterator[_Item]:
+    for ask in asks:
+        for name in ask.fields:
+            yield _Item(0, FieldRequest(ask.record_type, name, 0), Consent.GIVEN, None)
+
+
+def _consent(record: CaseRecord) -> Consent:
+    """What the record says; a word that is not known counts as a refusal."""
+    text = record.fields.get(CONSENT, "").strip().lower()
+    if not text:
+        return Consent.NOT_RECORDED
+    try:
+        return Consent(text)
+    except ValueError:
+        return Consent.REFUSED
+
+
+def _marker(text: str) -> Marker:
+    try:
+        return Marker(text)
+    except IdError:
+        return _UNKNOWN_MARKER
+
+
+def _releasable(value: str) -> bool:
+    try:
+        FieldValue(value)
+    except IdError:
+        return False
+    return True
+
+
+def _outcome(item: _Item, decision: FieldDecision) -> FieldOutcome:
+    match decision:
+        case Permit():
+            outcome = Outcome.RELEASED
+        case Withhold():
+            outcome = Outcome.WITHHELD
+        case NeedsApproval():
+            outcome = Outcome.NEEDS_APPROVAL
+        case Deny():
+            outcome = Outcome.DENIED
+    return FieldOutcome(
+        item.record,
+        item.request.record_type,
+        item.request.field,
+        outcome,
+        decision.clauses,
+        Line(str(decision)),
+    )
+
+
+def _released(
+    items: Sequence[_Item], outcomes: Sequence[FieldOutcome], new_id: Callable[[], DocumentId]
+) -> tuple[ReleasedRecord, ...]:
+    records: dict[int, dict[FieldName, FieldValue]] = {}
+    kinds: dict[int, RecordType] = {}
+    for item, outcome in zip(items, outcomes, strict=True):
+        if outcome.outcome is Outcome.RELEASED and item.value is not None:
+            records.setdefault(item.record, {})[item.request.field] = FieldValue(item.value)
+            kinds[item.record] = item.request.record_type
+    return tuple(ReleasedRecord(new_id(), kinds[number], fields) for number, fields in records.items())
+
+
+def _told(
+    items: Sequence[_Item], decisions: Sequence[FieldDecision], outcomes: Sequence[FieldOutcome]
+) -> tuple[FieldOutcome, ...]:
+    """What became of each field of a type, once, without counts, for types of which something is released.
+
+    A safe address is never told of: that there is one is already too much.
+    """
+    types = {item.record_type for item in outcomes if item.outcome is Outcome.RELEASED}
+    told: dict[tuple[str, str, str, tuple[int, ...]], FieldOutcome] = {}
+    for item, decision, outcome in zip(items, decisions, outcomes, strict=True):
+        hidden = isinstance(decision, Withhold) and decision.builtin is not None
+        if item.request.record_type not in types or hidden:
+            continue
+        key = (outcome.record_type, outcome.field, outcome.outcome.value, outcome.clauses)
+        told.setdefault(
+            key,
+            FieldOutcome(
+                0, outcome.record_type, outcome.field, outcome.outcome, outcome.clauses, outcome.reason
+            ),
+        )
+    return tuple(told[key] for key in sorted(told))
+
+
+def _most(missing: Iterator[Approvals]) -> Approvals:
+    found = list(missing)
+    if not found:
+        return NO_APPROVALS
+    from_provider = max(item.from_provider for item in found)
+    return Approvals(max(max(item.count for item in found), from_provider), from_provider)

@@ -1,0 +1,540 @@
+"""The holding side: a request comes in, everything is verified at that moment, and it is answered or waits.
+
+What leaves, leaves with its audit entry: decision record, audit entries, the note of the release and the
+sealed answer are one transaction, and the mailbox sends what was committed only.
+
+A refusal says no more than the requester knows already. Whatever depends on what is held here (nothing, a
+decoy, everything withheld) is `not_available`, in the size and timing class of a release.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import structlog
+
+from agency_node.audit import Append
+from agency_node.disclosure.context import DisclosureContext, verified_request
+from agency_node.disclosure.decide import Weighed, weigh
+from agency_node.disclosure.evidence import confirms
+from agency_node.disclosure.forms import decision_record, refusal_words
+from agency_node.disclosure.messages import AnswerTooLargeError, BreakGlassNotice, DisclosureAnswer
+from agency_node.disclosure.model import (
+    Direction,
+    EmergencyUse,
+    ReleaseSide,
+    ReleaseState,
+    RequestState,
+    StoredRelease,
+    StoredRequest,
+)
+from agency_node.disclosure.records import Holding
+from agency_node.disclosure.vault import RequestContents
+from agency_node.documents import ActivePolicy
+from agency_node.mailbox import OpenedMessage
+from agency_node.store.store import NodeTransaction
+from agency_node.subjects import SubjectId
+from crypto.audit import AuditAction, reference
+from crypto.canonical import JsonInput
+from crypto.envelope import Envelope
+from crypto.errors import CryptoError
+from policies.access import Asker
+from policies.clauses import NO_APPROVALS
+from policies.codec import document_hash, open_document
+from policies.disclosure import (
+    DisclosureReceipt,
+    DisclosureRefusal,
+    DisclosureRelease,
+    DisclosureRequest,
+    Outcome,
+    RefusalCode,
+)
+from policies.errors import PolicyError
+from policies.ids import Hash256, LinkageId
+from policies.registry import Registry
+from policies.requests import ApprovalTally, VerifiedRequest, tally_approvals
+from policies.sharing import SharingPolicy
+from policies.vocabulary import Consent, Strength
+from protos.wire.errors import ErrorCode, RefusedError
+from protos.wire.relay import ToAgency
+
+_log = structlog.get_logger("disclosure")
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One request under decision."""
+
+    stored: StoredRequest
+    request: DisclosureRequest
+    contents: RequestContents = field(repr=False)
+    registry: Registry = field(repr=False)
+    now: datetime
+    asked: datetime
+    approvals: tuple[Envelope, ...] = field(repr=False)
+
+    @property
+    def hash(self) -> Hash256:
+        """The request's document hash."""
+        return Hash256(self.stored.request_hash)
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Nothing is released; `why` is for this agency's own record, the requester learns the code alone."""
+
+    code: RefusalCode
+    why: str
+    policy: SharingPolicy | None = None
+    weighed: Weighed | None = None
+    alarm: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Everything that must be verified before a field is looked at has been."""
+
+    active: ActivePolicy
+    verified: VerifiedRequest
+    holding: Holding | None
+    tally: ApprovalTally
+    emergency: bool
+    alarm: str | None
+
+
+class Holder:
+    """Answers requests of other agencies."""
+
+    def __init__(self, context: DisclosureContext) -> None:
+        self._context = context
+
+    # -- a request comes in
+
+    async def take_request(self, tx: NodeTransaction, message: OpenedMessage) -> None:
+        """Verifies a request and answers it, or lets it wait for approvals.
+
+        Raises:
+            RefusedError: it is not a request that could be answered: forged, replayed, in another's name.
+        """
+        ctx = self._context
+        now = message.received.replace(microsecond=0)
+        registry = ctx.registry_at(now)
+        verified = self._verified(message, registry, now)
+        request, link = verified.request, message.link
+        if link is None or link.linkage_id != request.linkage:
+            raise RefusedError(ErrorCode.REQUEST_INVALID, "a request is addressed by a token of its linkage")
+        if await tx.requests.get(Direction.RECEIVED, request.id) is not None:
+            raise RefusedError(ErrorCode.REQUEST_REPLAYED, "a request with this id was received before")
+        subject = await ctx.links.subject_of_handle(tx, LinkageId(link.linkage_id), link.handle)
+        contents = RequestContents(message.envelope, subject, link)
+        limited = await self._limit_reached(tx, request, now)
+        stored = StoredRequest(
+            direction=Direction.RECEIVED,
+            request_id=request.id,
+            request_hash=verified.hash,
+            peer=request.requester,
+            state=RequestState.WAITING,
+            officer=request.officer,
+            purpose=request.purpose,
+            tier=request.tier,
+            policy_hash=request.policy_hash,
+            subject_mac=None if subject is None else ctx.vault.subject_mac(subject),
+            link_mac=ctx.vault.link_mac(link.handle),
+            created=now,
+            expires=request.expires,
+            approvals=0,
+            approvals_needed=0,
+            message_id=message.message_id,
+            wrapped=ctx.vault.wrap_request(Direction.RECEIVED, request.id, contents),
+            outcome=None,
+        )
+        await tx.requests.add(stored)
+        case = Case(stored, request, contents, registry, now, message.received, ())
+        await self._settle(tx, case, limited)
+
+    def _verified(self, message: OpenedMessage, registry: Registry, now: datetime) -> VerifiedRequest:
+        verified = verified_request(message.envelope, registry, now)
+        request = verified.request
+        if request.requester != message.sender:
+            raise RefusedError(
+                ErrorCode.ACTING_FOR_ANOTHER, "a request was made in the name of another agency"
+            )
+        if request.federation != registry.federation or request.provider not in (None, self._context.me):
+            raise RefusedError(ErrorCode.REQUEST_INVALID, "a request was meant for another agency")
+        return verified
+
+    async def _limit_reached(self, tx: NodeTransaction, request: DisclosureRequest, now: datetime) -> bool:
+        """Whether the policy's budgets for this day (UTC) are used up; counted by arrival."""
+        policy = await _held_policy(tx, request.policy_hash)
+        if policy is None:
+            return False
+        day = now.replace(hour=0, minute=0, second=0)
+        limits = policy.safeguards
+        count = tx.requests.count_since
+        return (
+            await count(request.policy_hash, day, officer=request.officer)
+            >= limits.requests_per_officer_per_day
+            or await count(request.policy_hash, day, purpose=request.purpose)
+            >= limits.requests_per_purpose_per_day
+        )
+
+    # -- deciding
+
+    async def decide_again(self, tx: NodeTransaction, stored: StoredRequest) -> RequestState:
+        """Decides a waiting request anew, with the approvals that are here now; returns its state."""
+        ctx = self._context
+        if stored.wrapped is None or stored.state is not RequestState.WAITING:
+            return stored.state
+        now = ctx.now()
+        registry = ctx.registry_at(now)
+        contents = ctx.vault.open_request(stored.direction, stored.request_id, stored.wrapped)
+        request = open_document(DisclosureRequest, contents.envelope)
+        approvals = tuple(
+            ctx.vault.open_approval(stored.request_hash, item)
+            for item in await tx.approvals.of(stored.request_hash)
+        )
+        return await self._settle(
+            tx, Case(stored, request, contents, registry, now, ctx.clock(), approvals), limited=False
+        )
+
+    async def _settle(self, tx: NodeTransaction, case: Case, limited: bool) -> RequestState:
+        """Refuses, releases, or notes what is waited for."""
+        try:
+            found = await self._examined(tx, case, limited)
+            if isinstance(found, Refused):
+                return await self._refuse(tx, case, found)
+            weighed = self._weighed(case, found)
+        except (RefusedError, PolicyError, CryptoError) as error:
+            return await self._refuse(tx, case, Refused(RefusalCode.NOT_AVAILABLE, f"error: {error}"))
+        except Exception as error:  # noqa: BLE001 - an error denies, whatever it is, and is on record
+            _log.error("decision failed", request=str(case.request.id), error=type(error).__name__)
+            why = f"error: {type(error).__name__}"
+            return await self._refuse(tx, case, Refused(RefusalCode.NOT_AVAILABLE, why))
+        if weighed.missing != NO_APPROVALS:
+            return await self._wait(tx, case, found, weighed)
+        if not weighed.released:
+            why = "nothing is held" if found.holding is None else "no field may be released"
+            refused = Refused(RefusalCode.NOT_AVAILABLE, why, found.active.policy, weighed, found.alarm)
+            return await self._refuse(tx, case, refused)
+        try:
+            return await self._release(tx, case, found, weighed)
+        except AnswerTooLargeError as error:
+            refused = Refused(RefusalCode.NOT_AVAILABLE, str(error), found.active.policy, weighed)
+            return await self._refuse(tx, case, refused)
+
+    async def _examined(self, tx: NodeTransaction, case: Case, limited: bool) -> Ready | Refused:
+        """Everything that must hold before a field is looked at, in this order."""
+        request, now = case.request, case.now
+        policy = await _held_policy(tx, request.policy_hash)
+        if now >= request.expires:
+            return Refused(RefusalCode.REQUEST_EXPIRED, "its time is up", policy)
+        try:
+            verified = verified_request(case.contents.envelope, case.registry, now)
+        except RefusedError as error:
+            return Refused(RefusalCode.NOT_PERMITTED, str(error), policy)
+        try:
+            active = await self._context.book.active_policy(tx, request.policy_hash, case.registry, now)
+        except (RefusedError, PolicyError, CryptoError) as error:
+            return Refused(RefusalCode.POLICY_NOT_IN_FORCE, str(error), policy)
+        policy = active.policy
+        objection = await self._objection(tx, case, policy)
+        if objection is not None:
+            return Refused(RefusalCode.NOT_PERMITTED, objection, policy)
+        if limited:
+            return Refused(RefusalCode.LIMIT_REACHED, "the day's budget of requests is used up", policy)
+        tally = tally_approvals(verified, self._context.me, case.approvals, case.registry, now)
+        if tally.rejected_by:
+            return Refused(RefusalCode.NOT_PERMITTED, "an approver said no", policy)
+        party = policy.party(self._context.me)
+        if party is None or party.name_withheld:
+            return Refused(RefusalCode.NOT_AVAILABLE, "this agency's name is withheld", policy)
+        return await self._with_holding(tx, case, active, verified, tally)
+
+    async def _objection(self, tx: NodeTransaction, case: Case, policy: SharingPolicy) -> str | None:
+        """Why the request is not one under this policy; nothing here depends on what is held."""
+        request = case.request
+        if policy.id != request.policy or request.linkage not in policy.linkages:
+            return "the policy is not about this linkage"
+        if request.requester not in policy.recipients or request.purpose not in policy.purposes:
+            return "the policy does not know this recipient or purpose"
+        if policy.safeguards.case_reference_required and not any(map(str.isalnum, request.case_reference)):
+            return "the policy requires a case reference"
+        if await tx.emergencies.suspends(request.officer, case.now):
+            return "the officer used break-glass and was not reviewed in time"
+        if request.break_glass is not None and not self._emergency_fits(case, policy):
+            return "the claim of an emergency is not one that the policy knows"
+        return None
+
+    def _emergency_fits(self, case: Case, policy: SharingPolicy) -> bool:
+        claim, rules = case.request.break_glass, policy.emergency
+        if claim is None or rules is None:
+            return False
+        fresh = timedelta(minutes=self._context.settings.sign_in_minutes)
+        return (
+            case.request.role in rules.officer_roles
+            and claim.reason_code in rules.reason_codes
+            and case.request.tier <= rules.max_tier
+            and case.request.created - fresh <= claim.authenticated_at <= case.request.created
+        )
+
+    async def _with_holding(
+        self,
+        tx: NodeTransaction,
+        case: Case,
+        active: ActivePolicy,
+        verified: VerifiedRequest,
+        tally: ApprovalTally,
+    ) -> Ready | Refused:
+        """What is held about the subject, if both agencies mean the same one."""
+        ctx, link = self._context, case.contents.link
+        emergency = case.request.break_glass is not None
+        linkage = LinkageId(link.linkage_id)
+        if case.contents.subject is None:
+            decoy = await tx.handles.is_decoy(linkage, link.handle)
+            return Ready(active, verified, None, tally, emergency, "probing" if decoy else None)
+        kind, keys = await ctx.identity_keys(tx, linkage, link.epoch, case.registry, case.now)
+        holding = await ctx.reader.holding(case.contents.subject, kind)
+        if holding is None:
+            return Ready(active, verified, None, tally, emergency, None)
+        evidence = {str(item.field): bytes.fromhex(item.value) for item in case.request.identity_evidence}
+        if not any(confirms(evidence, holding.subject, kind, key, case.request.id) for key in keys):
+            return Refused(
+                RefusalCode.IDENTITY_NOT_CONFIRMED,
+                "the identity evidence does not agree with the linked subject",
+                active.policy,
+                alarm="identity",
+            )
+        return Ready(active, verified, holding, tally, emergency, None)
+
+    def _weighed(self, case: Case, ready: Ready) -> Weighed:
+        ctx = self._context
+        agency = case.registry.agency(ctx.me)
+
+        def asker(consent: Consent) -> Asker:
+            return ready.verified.asker(
+                ctx.me,
+                Strength(case.contents.link.strength.value),
+                consent,
+                ready.tally.approvals,
+                break_glass=ready.emergency,
+            )
+
+        return weigh(
+            ctx.evaluators.of(ready.active),
+            asker,
+            case.request.asks,
+            ready.holding,
+            agency_name=str(agency.name) if agency else str(ctx.me),
+            ceiling=ready.active.ceiling.tier,
+            today=case.now.date(),
+            new_id=ctx.new_id,
+        )
+
+    # -- outcomes, each with its audit entries in the same transaction
+
+    async def _wait(self, tx: NodeTransaction, case: Case, ready: Ready, weighed: Weighed) -> RequestState:
+        given = ready.tally.approvals.count
+        await tx.requests.set_approvals(
+            Direction.RECEIVED, case.request.id, given, given + weighed.missing.count
+        )
+        body: dict[str, JsonInput] = {
+            "outcome": "waiting",
+            "missing": weighed.missing.count,
+            "missing_from_provider": weighed.missing.from_provider,
+        }
+        if ready.alarm:
+            body["alarm"] = ready.alarm
+        await self._note(tx, case, AuditAction.DISCLOSURE_DECIDED, body)
+        return RequestState.WAITING
+
+    async def _refuse(self, tx: NodeTransaction, case: Case, refused: Refused) -> RequestState:
+        ctx, request = self._context, case.request
+        if refused.policy is not None and refused.policy.party(ctx.me) is not None:
+            decision = decision_record(
+                ctx.new_id(), case.request, case.hash, refused.policy, ctx.me, case.approvals, (), case.now,
+                outcomes=refused.weighed.outcomes if refused.weighed else (),
+                reasons=refused.why, refusal=refused.code,
+            )  # fmt: skip
+            wrapped: bytes | None = ctx.vault.wrap_decision(request.id, ctx.signed(decision))
+        else:
+            wrapped = None
+        body: dict[str, JsonInput] = {"outcome": "refused", "code": refused.code.value, "why": refused.why}
+        if refused.alarm:
+            body["alarm"] = refused.alarm
+            _log.warning("alarm", kind=refused.alarm, peer=str(request.requester))
+        await self._note(tx, case, AuditAction.DISCLOSURE_REFUSED, body)
+        await tx.requests.settle(Direction.RECEIVED, request.id, RequestState.REFUSED, wrapped)
+        refusal = DisclosureRefusal(
+            ctx.new_id(), case.hash, refused.code, refusal_words(refused.code), case.now
+        )
+        answer = DisclosureAnswer((), (), case.hash, refusal=refusal)
+        await ctx.send_answer(tx, request.requester, answer, case.asked)
+        return RequestState.REFUSED
+
+    async def _release(self, tx: NodeTransaction, case: Case, ready: Ready, weighed: Weighed) -> RequestState:
+        ctx, request, policy = self._context, case.request, ready.active.policy
+        decision = ctx.signed(
+            decision_record(
+                ctx.new_id(), request, case.hash, policy, ctx.me, case.approvals, ready.tally.approvers,
+                case.now, outcomes=weighed.outcomes, reasons="the policy's clauses allow it", refusal=None,
+            )
+        )  # fmt: skip
+        release = DisclosureRelease(
+            id=ctx.new_id(),
+            decision_hash=Hash256(decision.digest),
+            policy=policy.id,
+            policy_hash=request.policy_hash,
+            link_token=request.link_token,
+            provider=ctx.me,
+            recipient=request.requester,
+            released_at=case.now,
+            purge_after=case.now + timedelta(days=max(1, policy.obligations.retention_days)),
+            handling_marking=policy.obligations.handling_marking,
+            victim_contact_warning=policy.obligations.victim_contact_warning,
+            onward_sharing=policy.obligations.onward_sharing,
+            records=weighed.released,
+            request_hash=case.hash,
+        )
+        answer = DisclosureAnswer(weighed.told, (), case.hash, release=release)
+        await ctx.send_answer(tx, request.requester, answer, case.asked)
+        release_hash = document_hash(release)
+        await self._note_release(tx, case, weighed, release_hash)
+        if weighed.emergency:
+            await self._note_emergency(tx, case, policy)
+        await tx.releases.add(
+            StoredRelease(
+                side=ReleaseSide.GIVEN,
+                release_hash=release_hash,
+                request_id=request.id,
+                peer=request.requester,
+                state=ReleaseState.OPEN,
+                policy_hash=request.policy_hash,
+                subject_mac=case.stored.subject_mac or "",
+                link_mac=case.stored.link_mac,
+                released=case.now,
+                purge_after=release.purge_after,
+                wrapped=None,
+            )
+        )
+        wrapped = ctx.vault.wrap_decision(request.id, decision)
+        approvals = ready.tally.approvals.count
+        await tx.requests.set_approvals(
+            Direction.RECEIVED, request.id, approvals, max(approvals, case.stored.approvals_needed)
+        )
+        await tx.requests.settle(Direction.RECEIVED, request.id, RequestState.RELEASED, wrapped)
+        return RequestState.RELEASED
+
+    async def _note_release(
+        self, tx: NodeTransaction, case: Case, weighed: Weighed, release_hash: str
+    ) -> None:
+        shown: dict[str, list[str]] = {}
+        clauses: set[int] = set()
+        for item in weighed.outcomes:
+            if item.outcome is Outcome.RELEASED:
+                shown.setdefault(str(item.record_type), [])
+                if item.field not in shown[item.record_type]:
+                    shown[item.record_type].append(str(item.field))
+                clauses |= set(item.clauses)
+        await self._note(tx, case, AuditAction.DISCLOSURE_DECIDED, {"outcome": "released"})
+        body: dict[str, JsonInput] = {
+            "fields": {name: list(fields) for name, fields in shown.items()},
+            "clauses": sorted(clauses),
+            "records": len(weighed.released),
+            "release": release_hash,
+            "emergency": weighed.emergency,
+        }
+        await self._note(tx, case, AuditAction.DISCLOSURE_RELEASED, body, reference(release_hash))
+
+    async def _note_emergency(self, tx: NodeTransaction, case: Case, policy: SharingPolicy) -> None:
+        ctx, request = self._context, case.request
+        claim, rules = request.break_glass, policy.emergency
+        if claim is None or rules is None:
+            raise AssertionError("an emergency release has a claim and rules")
+        due = case.now + timedelta(hours=rules.review_hours)
+        await tx.emergencies.add(
+            EmergencyUse(
+                request.id,
+                Direction.RECEIVED,
+                request.officer,
+                request.requester,
+                request.policy_hash,
+                case.now,
+                due,
+            )
+        )
+        body: dict[str, JsonInput] = {"reason_code": str(claim.reason_code), "review_due": due.isoformat()}
+        await self._note(tx, case, AuditAction.BREAK_GLASS_INVOKED, body)
+        notice = BreakGlassNotice(
+            ctx.new_id(), request.id, case.hash, ctx.me, request.requester, request.officer,
+            claim.reason_code, case.now, due,
+        )  # fmt: skip
+        peer = request.requester
+        await ctx.mailbox.post(tx, ToAgency(peer), peer, "break-glass-notice", ctx.signed(notice))
+
+    async def _note(
+        self,
+        tx: NodeTransaction,
+        case: Case,
+        action: AuditAction,
+        body: dict[str, JsonInput],
+        ref: str | None = None,
+    ) -> None:
+        """One entry about the case: who asked, in which role, for what, under which policy."""
+        request = case.request
+        whole: dict[str, JsonInput] = {
+            "request": str(request.id),
+            "requester": str(request.requester),
+            "role": request.role.value,
+            "purpose": request.purpose.value,
+            "tier": request.tier,
+            "case_reference": str(request.case_reference),
+            **body,
+        }
+        subject: SubjectId | None = case.contents.subject
+        await self._context.log.append_all(
+            tx,
+            [
+                Append(
+                    action,
+                    str(request.officer),
+                    whole,
+                    subject,
+                    str(request.policy_hash),
+                    ref or reference(request.id),
+                )
+            ],
+        )
+
+    # -- what comes back
+
+    async def take_receipt(self, tx: NodeTransaction, message: OpenedMessage) -> None:
+        """Notes that a release arrived. Raises RefusedError: REQUEST_UNKNOWN."""
+        receipt = open_document(DisclosureReceipt, message.envelope)
+        release = await tx.releases.get(ReleaseSide.GIVEN, receipt.release_hash)
+        if release is None or release.peer != message.sender or receipt.recipient != message.sender:
+            raise RefusedError(
+                ErrorCode.REQUEST_UNKNOWN, "a receipt came for a release that was not given to its sender"
+            )
+        if release.state is not ReleaseState.OPEN:
+            return
+        await tx.releases.set_state(ReleaseSide.GIVEN, release.release_hash, ReleaseState.RECEIPTED)
+        await self._context.log.append(
+            tx,
+            AuditAction.RECEIPT_RECEIVED,
+            actor=str(message.sender),
+            body={"release": release.release_hash, "request": str(release.request_id or "")},
+            policy=release.policy_hash,
+            ref=reference(release.release_hash),
+        )
+
+
+async def _held_policy(tx: NodeTransaction, policy_hash: str) -> SharingPolicy | None:
+    """The policy as it is held, whether or not it counts: to fill in a form, never to decide by."""
+    bundle = await tx.documents.get(policy_hash)
+    if bundle is None:
+        return None
+    try:
+        return open_document(SharingPolicy, Envelope.from_bytes(bundle.document))
+    except (PolicyError, CryptoError):
+        return None

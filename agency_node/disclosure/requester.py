@@ -1,0 +1,456 @@
+"""The asking side: a request is prepared, signed by its officer, sent and answered."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from agency_node.disclosure.asks import (
+    approvals_needed,
+    asks_of,
+    built,
+    require_case_reference,
+    require_fitting,
+    require_officer,
+    words_of,
+)
+from agency_node.disclosure.context import DisclosureContext, verified_request
+from agency_node.disclosure.evidence import evidence_of
+from agency_node.disclosure.messages import BreakGlassNotice, DisclosureAnswer
+from agency_node.disclosure.model import (
+    Direction,
+    EmergencyUse,
+    ReleaseSide,
+    ReleaseState,
+    RequestState,
+    StoredRelease,
+    StoredRequest,
+)
+from agency_node.disclosure.vault import RequestContents
+from agency_node.documents import ActivePolicy
+from agency_node.links import SubjectLink
+from agency_node.mailbox import OpenedMessage
+from agency_node.rpc.ports import PreparedDocument, RequestDraft
+from agency_node.store.store import NodeTransaction
+from agency_node.subjects import SubjectId
+from crypto.audit import AuditAction, reference
+from crypto.canonical import JsonInput
+from crypto.envelope import Envelope, add_signature
+from crypto.errors import CryptoError, TokenError
+from crypto.tokens import LinkToken
+from policies.codec import document_hash, open_document, payload_type, write
+from policies.disclosure import (
+    BreakGlass,
+    DisclosureReceipt,
+    DisclosureRelease,
+    DisclosureRequest,
+    IdentityEvidence,
+    Urgency,
+)
+from policies.errors import DocumentError, PolicyError
+from policies.ids import (
+    AgencyId,
+    FieldName,
+    Hash256,
+    HexBytes,
+    Line,
+    LinkTokenText,
+    Prose,
+)
+from policies.registry import Registry
+from policies.sharing import SharingPolicy
+from protos.wire.errors import ErrorCode, RefusedError
+from protos.wire.relay import LinkReference, ToAgency, ToLink
+
+LIFETIMES = {
+    Urgency.ROUTINE: timedelta(days=7),
+    Urgency.URGENT: timedelta(days=2),
+    Urgency.IMMEDIATE: timedelta(hours=12),
+}
+
+
+class Requester:
+    """Makes requests of this agency's officers, and takes the answers."""
+
+    def __init__(self, context: DisclosureContext) -> None:
+        self._context = context
+
+    # -- preparing
+
+    async def prepare(self, draft: RequestDraft, break_glass: BreakGlass | None = None) -> PreparedDocument:
+        """The request that the draft describes, for its officer to sign.
+
+        Raises:
+            RefusedError: TOKEN_UNKNOWN, POLICY_NOT_ACTIVE, OFFICER_UNKNOWN, NOT_ALLOWED for an agency whose
+                name is withheld, REQUEST_INVALID for anything that the policy would not answer.
+        """
+        ctx = self._context
+        now = ctx.now()
+        registry = ctx.registry_at(now)
+        officer, role, purpose, urgency = words_of(draft)
+        require_officer(registry, ctx.me, officer, role, now)
+        async with ctx.store.transaction() as tx:
+            found, provider = await self._link(tx, draft.link_token, now)
+            active = await self._policy(tx, found.link.policy_hash, provider, draft.tier, registry, now)
+            asks = asks_of(active.policy, provider, ctx.me, role, purpose, draft)
+            linkage = found.link.linkage_id
+            kind, keys = await ctx.identity_keys(tx, linkage, found.link.epoch, registry, now)
+        holding = await ctx.reader.holding(found.subject_id, kind)
+        if holding is None:
+            raise RefusedError(
+                ErrorCode.REQUEST_INVALID, "this agency's source no longer holds the subject of the link"
+            )
+        request_id = ctx.new_id()
+        evidence = evidence_of(holding.subject, kind, keys[0], request_id)
+        request = built(
+            lambda: DisclosureRequest(
+                federation=registry.federation,
+                id=request_id,
+                linkage=linkage,
+                policy=active.policy.id,
+                policy_hash=active.document_hash,
+                link_token=LinkTokenText(draft.link_token),
+                requester=ctx.me,
+                officer=officer,
+                role=role,
+                purpose=purpose,
+                tier=draft.tier,
+                asks=asks,
+                necessity=Prose(draft.necessity),
+                case_reference=Line(draft.case_reference),
+                urgency=urgency,
+                created=now,
+                expires=now + LIFETIMES[urgency],
+                identity_evidence=tuple(
+                    IdentityEvidence(FieldName(name), HexBytes(value.hex()))
+                    for name, value in evidence.items()
+                ),
+                provider=provider,
+                break_glass=break_glass,
+            )
+        )
+        require_case_reference(active.policy, request)
+        return PreparedDocument(write(request), payload_type(DisclosureRequest))
+
+    async def _link(self, tx: NodeTransaction, token: str, now: datetime) -> tuple[SubjectLink, AgencyId]:
+        try:
+            raw = LinkToken.parse(token).raw
+        except TokenError as error:
+            raise RefusedError(ErrorCode.TOKEN_UNKNOWN, f"not a link token: {error}") from None
+        found = await self._context.links.by_token(tx, raw, now)
+        if found is None:
+            raise RefusedError(
+                ErrorCode.TOKEN_UNKNOWN,
+                "this link token is not held here: it was never told, was recalled, or has expired",
+            )
+        if found.link.counterpart is None:
+            raise RefusedError(
+                ErrorCode.NOT_ALLOWED,
+                "the agency behind this link is not named and cannot be asked; speak to the coordinator",
+            )
+        return found, found.link.counterpart
+
+    async def _policy(
+        self,
+        tx: NodeTransaction,
+        policy_hash: str,
+        provider: AgencyId,
+        tier: int,
+        registry: Registry,
+        now: datetime,
+    ) -> ActivePolicy:
+        try:
+            active = await self._context.book.active_policy(tx, policy_hash, registry, now, provider)
+        except (PolicyError, CryptoError) as error:
+            raise RefusedError(ErrorCode.POLICY_NOT_ACTIVE, f"the policy does not verify: {error}") from None
+        if self._context.me not in active.policy.recipients:
+            raise RefusedError(ErrorCode.POLICY_NOT_ACTIVE, "this agency receives nothing under the policy")
+        ceiling = active.ceiling.tier
+        if ceiling is None or tier > ceiling:
+            reasons = "; ".join(active.ceiling.reasons) or f"the policy allows tier {ceiling} at most"
+            raise RefusedError(ErrorCode.POLICY_NOT_ACTIVE, f"tier {tier} cannot be asked now: {reasons}")
+        return active
+
+    # -- sending
+
+    async def submit(self, data: bytes) -> str:
+        """Checks the officer's signature, adds the node's, and sends the request; returns its id.
+
+        Raises:
+            RefusedError: REQUEST_INVALID, SIGNATURE_INVALID, OFFICER_UNKNOWN, REQUEST_REPLAYED, and as
+                `prepare`.
+        """
+        ctx = self._context
+        now = ctx.now()
+        registry = ctx.registry_at(now)
+        try:
+            signed = Envelope.from_bytes(data)
+            request = open_document(DisclosureRequest, signed)
+        except (CryptoError, DocumentError) as error:
+            raise RefusedError(
+                ErrorCode.REQUEST_INVALID, f"not a signed disclosure request: {error}"
+            ) from None
+        if request.requester != ctx.me or request.federation != registry.federation:
+            raise RefusedError(ErrorCode.ACTING_FOR_ANOTHER, "the request is not one of this agency")
+        if len(signed.signatures) != 1:
+            raise RefusedError(
+                ErrorCode.SIGNATURE_INVALID, "a request is handed in with its officer's signature alone"
+            )
+        if now >= request.expires:
+            raise RefusedError(ErrorCode.REQUEST_INVALID, "the request's time is up: prepare it anew")
+        envelope = add_signature(signed, ctx.identity.signer)
+        verified = verified_request(envelope, registry, now)
+        async with ctx.store.transaction() as tx:
+            found, provider = await self._link(tx, request.link_token, now)
+            if provider != request.provider or found.link.linkage_id != request.linkage:
+                raise RefusedError(ErrorCode.REQUEST_INVALID, "the request names another agency or linkage")
+            active = await self._policy(tx, request.policy_hash, provider, request.tier, registry, now)
+            if await tx.emergencies.suspends(request.officer, now):
+                raise RefusedError(
+                    ErrorCode.NOT_ALLOWED,
+                    "the officer used break-glass and was not reviewed in time; the privacy officer must act",
+                )
+            if await tx.requests.get(Direction.MADE, request.id) is not None:
+                raise RefusedError(ErrorCode.REQUEST_REPLAYED, "this request was handed in before")
+            message_id = await ctx.mailbox.post(
+                tx,
+                ToLink(found.link.token),
+                provider,
+                "disclosure-request",
+                envelope,
+                request.expires,
+            )
+            await self._keep(tx, found, provider, active, request, verified.hash, envelope, message_id)
+            await self._note_made(tx, found.subject_id, provider, active, request, now)
+        ctx.mailbox.nudge()
+        return str(request.id)
+
+    async def _keep(
+        self,
+        tx: NodeTransaction,
+        found: SubjectLink,
+        provider: AgencyId,
+        active: ActivePolicy,
+        request: DisclosureRequest,
+        request_hash: Hash256,
+        envelope: Envelope,
+        message_id: str,
+    ) -> None:
+        vault, link = self._context.vault, found.link
+        contents = RequestContents(
+            envelope,
+            found.subject_id,
+            LinkReference(link.handle, str(link.linkage_id), link.epoch, link.strength),
+        )
+        needed = approvals_needed(active.policy, provider, self._context.me, request)
+        await tx.requests.add(
+            StoredRequest(
+                direction=Direction.MADE,
+                request_id=request.id,
+                request_hash=request_hash,
+                peer=provider,
+                state=RequestState.SENT,
+                officer=request.officer,
+                purpose=request.purpose,
+                tier=request.tier,
+                policy_hash=request.policy_hash,
+                subject_mac=vault.subject_mac(found.subject_id),
+                link_mac=vault.link_mac(link.token),
+                created=request.created,
+                expires=request.expires,
+                approvals=0,
+                approvals_needed=needed.count,
+                message_id=message_id,
+                wrapped=vault.wrap_request(Direction.MADE, request.id, contents),
+                outcome=None,
+            )
+        )
+
+    async def _note_made(
+        self,
+        tx: NodeTransaction,
+        subject: SubjectId,
+        provider: AgencyId,
+        active: ActivePolicy,
+        request: DisclosureRequest,
+        now: datetime,
+    ) -> None:
+        log, ref = self._context.log, reference(request.id)
+        await log.append(
+            tx,
+            AuditAction.DISCLOSURE_REQUESTED,
+            actor=str(request.officer),
+            subject=subject,
+            policy=request.policy_hash,
+            ref=ref,
+            body={
+                "request": str(request.id),
+                "provider": str(provider),
+                "role": request.role.value,
+                "purpose": request.purpose.value,
+                "tier": request.tier,
+                "case_reference": str(request.case_reference),
+                "necessity": str(request.necessity),
+            },
+        )
+        if request.break_glass is None or active.policy.emergency is None:
+            return
+        due = now + timedelta(hours=active.policy.emergency.review_hours)
+        use = EmergencyUse(
+            request.id, Direction.MADE, request.officer, provider, request.policy_hash, now, due
+        )
+        await tx.emergencies.add(use)
+        await log.append(
+            tx,
+            AuditAction.BREAK_GLASS_INVOKED,
+            actor=str(request.officer),
+            subject=subject,
+            policy=request.policy_hash,
+            ref=ref,
+            body={"reason_code": str(request.break_glass.reason_code), "review_due": due.isoformat()},
+        )
+
+    async def undeliverable(
+        self, tx: NodeTransaction, message_id: str, _purpose: str, _refusal: RefusedError
+    ) -> None:
+        """The broker will never take the request: its link is gone, or it waited too long."""
+        stored = await tx.requests.by_message(message_id)
+        if stored is not None and stored.state is RequestState.SENT:
+            await tx.requests.settle(Direction.MADE, stored.request_id, RequestState.UNDELIVERABLE)
+
+    # -- the answer
+
+    async def take_answer(self, tx: NodeTransaction, message: OpenedMessage) -> None:
+        """Keeps an answer to a request of this agency, and returns the receipt of a release.
+
+        Raises:
+            RefusedError: REQUEST_UNKNOWN, REQUEST_INVALID for a release that does not fit what was asked.
+        """
+        ctx = self._context
+        now = message.received.replace(microsecond=0)
+        answer = open_document(DisclosureAnswer, message.envelope)
+        stored = await tx.requests.by_hash(Direction.MADE, answer.request_hash or "")
+        if stored is None or stored.peer != message.sender or stored.wrapped is None:
+            raise RefusedError(ErrorCode.REQUEST_UNKNOWN, "an answer came to a question that was not asked")
+        if stored.state is not RequestState.SENT:
+            raise RefusedError(ErrorCode.REQUEST_REPLAYED, "a request was answered twice")
+        contents = ctx.vault.open_request(stored.direction, stored.request_id, stored.wrapped)
+        if contents.subject is None:
+            raise AssertionError("a request that was made has a subject")
+        request = open_document(DisclosureRequest, contents.envelope)
+        if answer.release is not None:
+            policy = await self._policy_held(tx, request)
+            require_fitting(answer.release, request, policy, ctx.me, message.sender)
+            await self._take_release(tx, message, answer.release, stored, contents.subject, now)
+            state = RequestState.RELEASED
+            outcome = replace(answer, release=replace(answer.release, records=()))
+        else:
+            await self._take_refusal(tx, answer, stored, contents.subject)
+            state, outcome = RequestState.REFUSED, answer
+        wrapped = ctx.vault.wrap_outcome(stored.request_id, outcome)
+        await tx.requests.settle(Direction.MADE, stored.request_id, state, wrapped)
+
+    async def _take_release(
+        self,
+        tx: NodeTransaction,
+        message: OpenedMessage,
+        release: DisclosureRelease,
+        stored: StoredRequest,
+        subject: SubjectId,
+        now: datetime,
+    ) -> None:
+        ctx = self._context
+        release_hash = document_hash(release)
+        ref = reference(release_hash)
+        await tx.releases.add(
+            StoredRelease(
+                side=ReleaseSide.RECEIVED,
+                release_hash=release_hash,
+                request_id=stored.request_id,
+                peer=stored.peer,
+                state=ReleaseState.OPEN,
+                policy_hash=stored.policy_hash,
+                subject_mac=ctx.vault.subject_mac(subject),
+                link_mac=stored.link_mac,
+                released=release.released_at,
+                purge_after=release.purge_after,
+                wrapped=ctx.vault.wrap_release(release_hash, message.envelope),
+            )
+        )
+        body: dict[str, JsonInput] = {
+            "request": str(stored.request_id),
+            "provider": str(stored.peer),
+            "records": len(release.records),
+            "purge_after": release.purge_after.isoformat(),
+        }
+        for action in (AuditAction.DISCLOSURE_RECEIVED, AuditAction.RECEIPT_SENT):
+            await ctx.log.append(
+                tx,
+                action,
+                actor=str(stored.officer) if action is AuditAction.DISCLOSURE_RECEIVED else str(ctx.me),
+                subject=subject,
+                policy=stored.policy_hash,
+                ref=ref,
+                body=body,
+            )
+        receipt = DisclosureReceipt(ctx.new_id(), Hash256(release_hash), ctx.me, now, release.purge_after)
+        peer = stored.peer
+        await ctx.mailbox.post(tx, ToAgency(peer), peer, "disclosure-receipt", ctx.signed(receipt))
+
+    async def _take_refusal(
+        self, tx: NodeTransaction, answer: DisclosureAnswer, stored: StoredRequest, subject: SubjectId
+    ) -> None:
+        code = answer.refusal.code.value if answer.refusal else ""
+        await self._context.log.append(
+            tx,
+            AuditAction.DISCLOSURE_REFUSED,
+            actor=str(stored.peer),
+            subject=subject,
+            policy=stored.policy_hash,
+            ref=reference(stored.request_id),
+            body={"request": str(stored.request_id), "code": code},
+        )
+
+    async def release_of(self, tx: NodeTransaction, request_id: str) -> DisclosureRelease | None:
+        """What was released in answer to a request, while it is kept."""
+        held = await tx.releases.of_request(ReleaseSide.RECEIVED, request_id)
+        if held is None or held.wrapped is None:
+            return None
+        envelope = self._context.vault.open_release(held.release_hash, held.wrapped)
+        return open_document(DisclosureAnswer, envelope).release
+
+    async def take_notice(self, tx: NodeTransaction, message: OpenedMessage) -> None:
+        """Another agency says that an officer of this one used break-glass: its privacy officer is told.
+
+        Raises:
+            RefusedError: REQUEST_UNKNOWN.
+        """
+        notice = open_document(BreakGlassNotice, message.envelope)
+        stored = await tx.requests.by_hash(Direction.MADE, notice.request_hash)
+        if stored is None or stored.peer != message.sender or notice.request != stored.request_id:
+            raise RefusedError(ErrorCode.REQUEST_UNKNOWN, "a notice came of a request that was not made")
+        if await tx.emergencies.get(stored.request_id) is None:
+            use = EmergencyUse(
+                stored.request_id,
+                Direction.MADE,
+                stored.officer,
+                stored.peer,
+                stored.policy_hash,
+                notice.used_at,
+                notice.review_due,
+            )
+            await tx.emergencies.add(use)
+            await self._context.log.append(
+                tx,
+                AuditAction.BREAK_GLASS_INVOKED,
+                actor=str(stored.officer),
+                policy=stored.policy_hash,
+                ref=reference(stored.request_id),
+                body={"request": str(stored.request_id), "told_by": str(message.sender)},
+            )
+
+    async def _policy_held(self, tx: NodeTransaction, request: DisclosureRequest) -> SharingPolicy:
+        bundle = await tx.documents.get(request.policy_hash)
+        if bundle is None:
+            raise RefusedError(ErrorCode.DOCUMENT_UNKNOWN, "the policy of a request is no longer held")
+        return open_document(SharingPolicy, Envelope.from_bytes(bundle.document))

@@ -1,0 +1,250 @@
+"""Disclosure as the rest of the node sees it: handlers for the mailbox, and what the control service asks."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from datetime import datetime, timedelta
+
+from agency_node.audit import AuditLog
+from agency_node.audit_export import export_files
+from agency_node.disclosure.approvals import Approvals
+from agency_node.disclosure.context import DisclosureContext, DisclosureSettings
+from agency_node.disclosure.holder import Holder
+from agency_node.disclosure.model import Direction, RequestState, StoredRequest
+from agency_node.disclosure.picture import picture_of
+from agency_node.disclosure.records import SourceReader
+from agency_node.disclosure.report import SubjectEntry, subject_report
+from agency_node.disclosure.requester import Requester
+from agency_node.disclosure.retention import Retention
+from agency_node.disclosure.vault import Vault
+from agency_node.disclosure.witnessing import Witnessing
+from agency_node.mailbox import OpenedMessage
+from agency_node.mapping import load_mapping
+from agency_node.parts import NodeParts
+from agency_node.rpc.ports import (
+    FieldOutcome,
+    PictureItem,
+    PreparedDocument,
+    RequestDetail,
+    RequestDraft,
+    RequestSummary,
+    Waiting,
+)
+from agency_node.sources import open_source
+from agency_node.sources.ports import SubjectSource
+from agency_node.store.store import NodeTransaction
+from agency_node.subjects import SubjectId
+from policies.codec import open_document, payload_type, write
+from policies.disclosure import (
+    Approval,
+    BreakGlass,
+    DisclosureDecision,
+    DisclosureRequest,
+    RecallReason,
+)
+from policies.disclosure import FieldOutcome as DecidedField
+from protos.wire.errors import ErrorCode, RefusedError
+
+
+class Disclosure:
+    """Requests, answers, approvals, retention, the picture, and the audit log's export and witnesses."""
+
+    def __init__(self, context: DisclosureContext) -> None:
+        self.context = context
+        self._holder = Holder(context)
+        self._requester = Requester(context)
+        self._approvals = Approvals(context, self._holder)
+        self._retention = Retention(context, self._holder)
+        self._witnessing = Witnessing(context)
+        self._signed: datetime | None = None
+        mailbox = context.mailbox
+        mailbox.on("disclosure-request", self._take_question)
+        mailbox.on("disclosure-answer", self._requester.take_answer)
+        mailbox.on("disclosure-receipt", self._holder.take_receipt)
+        mailbox.on("link-recall", self._retention.take_recall)
+        mailbox.on("erasure-receipt", self._retention.take_erasure)
+        mailbox.on("break-glass-notice", self._requester.take_notice)
+        mailbox.on("witness-request", self._witnessing.take_request)
+        mailbox.on("witness-answer", self._witnessing.take_answer)
+        mailbox.on_undeliverable("disclosure-request", self._requester.undeliverable)
+        context.links.on_event(self._retention.on_link_event)
+
+    async def _take_question(self, tx: NodeTransaction, message: OpenedMessage) -> None:
+        kind = message.envelope.payload_type
+        if kind == payload_type(DisclosureRequest):
+            await self._holder.take_request(tx, message)
+        elif kind == payload_type(Approval):
+            await self._approvals.take(tx, message)
+        else:
+            raise RefusedError(ErrorCode.REQUEST_INVALID, "neither a request nor an approval of one")
+
+    # -- asking and approving
+
+    async def prepare_request(
+        self, draft: RequestDraft, break_glass: BreakGlass | None = None
+    ) -> PreparedDocument:
+        """See `Requester.prepare`."""
+        return await self._requester.prepare(draft, break_glass)
+
+    async def submit_request(self, envelope: bytes) -> str:
+        """See `Requester.submit`."""
+        return await self._requester.submit(envelope)
+
+    async def prepare_approval(
+        self, request_id: str, decision: str, reason: str, officer: str, role: str
+    ) -> PreparedDocument:
+        """See `Approvals.prepare`."""
+        return await self._approvals.prepare(request_id, decision, reason, officer, role)
+
+    async def submit_approval(self, envelope: bytes) -> str:
+        """See `Approvals.submit`."""
+        return await self._approvals.submit(envelope)
+
+    async def recall(self, request_id: str, reason: RecallReason) -> None:
+        """See `Retention.recall`."""
+        await self._retention.recall(request_id, reason)
+
+    # -- looking
+
+    async def list_requests(self, direction: str) -> Sequence[RequestSummary]:
+        """Requests made, received, or both where `direction` is empty; newest first.
+
+        Raises:
+            RefusedError: INVALID_ARGUMENT for another direction.
+        """
+        try:
+            wanted = Direction(direction) if direction else None
+        except ValueError:
+            raise RefusedError(ErrorCode.INVALID_ARGUMENT, 'direction: "made", "received" or empty') from None
+        async with self.context.store.transaction() as tx:
+            return [self._summary(item) for item in await tx.requests.listed(wanted)]
+
+    async def get_request(self, request_id: str) -> RequestDetail:
+        """A request with its outcome; with what was released while it is kept.
+
+        Raises:
+            RefusedError: REQUEST_UNKNOWN.
+        """
+        async with self.context.store.transaction() as tx:
+            made = await tx.requests.get(Direction.MADE, request_id)
+            if made is not None:
+                return await self._made(tx, made)
+            received = await tx.requests.get(Direction.RECEIVED, request_id)
+        if received is None:
+            raise RefusedError(ErrorCode.REQUEST_UNKNOWN, "no request with this id is held here")
+        return self._received(received)
+
+    async def picture(self, subject_id: SubjectId) -> Sequence[PictureItem]:
+        """See `picture_of`."""
+        return await picture_of(self.context, subject_id)
+
+    async def about_subject(self, subject_id: SubjectId) -> Sequence[SubjectEntry]:
+        """Who saw what about a subject: see `subject_report`."""
+        return await subject_report(self.context, subject_id)
+
+    async def export_audit(self) -> AsyncGenerator[tuple[str, bytes], None]:
+        """The audit log's files in chunks: see `agency_node.audit_export`."""
+        ctx = self.context
+        async for chunk in export_files(ctx.store, ctx.log, ctx.identity, ctx.now()):
+            yield chunk
+
+    async def waiting(self) -> Waiting:
+        """What waits for somebody."""
+        async with self.context.store.transaction() as tx:
+            sent = await tx.requests.in_state(Direction.MADE, RequestState.SENT)
+            held = await tx.requests.in_state(Direction.RECEIVED, RequestState.WAITING)
+            return Waiting(len(sent), len(held), await tx.audit.size())
+
+    async def keep_house(self) -> None:
+        """What time alone makes due: retention, expiry, and a signed head for the witnesses."""
+        await self._retention.tick()
+        now = self.context.clock()
+        interval = timedelta(minutes=self.context.settings.checkpoint_minutes)
+        if self._signed is None or now - self._signed >= interval:
+            await self._witnessing.ask()
+            self._signed = now
+
+    async def ask_witnesses(self) -> int:
+        """Signs the log's head and shows it to the other agencies; how many were asked."""
+        return await self._witnessing.ask()
+
+    # -- helpers
+
+    async def _made(self, tx: NodeTransaction, stored: StoredRequest) -> RequestDetail:
+        summary, vault = self._summary(stored), self.context.vault
+        if stored.outcome is None:
+            return RequestDetail(summary, ())
+        answer = vault.open_outcome(stored.request_id, stored.outcome)
+        refusal = f"{answer.refusal.code.value}: {answer.refusal.message}" if answer.refusal else ""
+        held = await self._requester.release_of(tx, stored.request_id)
+        release = b"" if held is None else write(held)
+        return RequestDetail(summary, _outcomes(answer.outcomes), release, refusal)
+
+    def _received(self, stored: StoredRequest) -> RequestDetail:
+        summary, vault = self._summary(stored), self.context.vault
+        if stored.outcome is None:
+            return RequestDetail(summary, ())
+        decision = open_document(DisclosureDecision, vault.open_decision(stored.request_id, stored.outcome))
+        refusal = f"{decision.refusal.value}: {decision.reasons}" if decision.refusal else ""
+        return RequestDetail(summary, _outcomes(decision.outcomes), b"", refusal)
+
+    def _summary(self, stored: StoredRequest) -> RequestSummary:
+        case_reference = ""
+        if stored.wrapped is not None:
+            contents = self.context.vault.open_request(stored.direction, stored.request_id, stored.wrapped)
+            case_reference = str(open_document(DisclosureRequest, contents.envelope).case_reference)
+        return RequestSummary(
+            request_id=str(stored.request_id),
+            direction=stored.direction.value,
+            peer=str(stored.peer),
+            state=stored.state.value,
+            tier=stored.tier,
+            purpose=stored.purpose.value,
+            case_reference=case_reference,
+            created=stored.created,
+            expires=stored.expires,
+            approvals=stored.approvals,
+            approvals_needed=stored.approvals_needed,
+        )
+
+
+def build_disclosure(parts: NodeParts, settings: DisclosureSettings | None = None) -> Disclosure:
+    """The disclosure service over a node's parts; registers its handlers with the mailbox."""
+    if not isinstance(parts.audit, AuditLog):
+        raise TypeError("disclosure needs the node's own audit log")
+
+    def opened() -> SubjectSource:
+        mapping = load_mapping(parts.config.mapping)
+        return open_source(mapping, today=parts.clock().date(), work_folder=parts.config.spool_dir)
+
+    return Disclosure(
+        DisclosureContext(
+            identity=parts.keys,
+            store=parts.store,
+            registry_at=parts.trust.registry,
+            book=parts.book,
+            mailbox=parts.mailbox,
+            ring=parts.ring,
+            links=parts.links,
+            log=parts.audit,
+            vault=Vault(parts.keys.wrapper),
+            reader=SourceReader(opened, parts.clock),
+            clock=parts.clock,
+            settings=settings or DisclosureSettings(),
+        )
+    )
+
+
+def _outcomes(decided: Sequence[DecidedField]) -> tuple[FieldOutcome, ...]:
+    """Field outcomes for the control service, whose words are verbs."""
+    words = {"released": "release", "withheld": "withhold", "denied": "deny"}
+    return tuple(
+        FieldOutcome(
+            str(item.record_type),
+            str(item.field),
+            words.get(item.outcome.value, item.outcome.value),
+            item.clauses,
+            str(item.reason),
+        )
+        for item in decided
+    )
