@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -145,3 +146,24 @@ async def test_withdrawal_is_real_deletion(world: World) -> None:
     for file in folder.rglob("*"):
         if file.is_file():
             assert gone not in file.read_bytes(), file.name
+
+
+async def test_a_node_that_vanishes_again_and_again(world: World) -> None:
+    """Calls cut off at any moment harm neither the broker nor the upload."""
+    epoch = await world.open_epoch()
+    clks = person_clks(300)
+    batches = [batch(POLICE, range(start, start + 3), clks) for start in range(0, 300, 3)]
+    start = UploadStart(LINKAGE, 1, epoch.schema_hash, "v" * 32, UploadMode.FULL, 300)
+    resumed = 0
+    for attempt in range(12):
+        resumed = (await world.police.begin(start)).next_sequence
+        rest = list(enumerate(batches[resumed:], resumed))
+        sending = asyncio.create_task(world.police.send_batches(start.upload_id, rest))
+        await asyncio.sleep(0.005 + 0.004 * (attempt % 5))
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+    resumed = (await world.police.begin(start)).next_sequence
+    assert resumed > 0
+    await world.police.send_batches(start.upload_id, enumerate(batches[resumed:], resumed))
+    assert await world.police.commit(start.upload_id, len(batches), 300) == 300
+    await world.care.epoch(LINKAGE)
