@@ -33,12 +33,12 @@ Clock = Callable[[], datetime]
 
 def log_origin(federation: str) -> str:
     """The name of the broker's log."""
-    return f"{federation}/broker"
+    return f"{federation}/broker/audit"
 
 
 def witness_name(federation: str, agency: str) -> str:
     """The name under which an agency's node cosigns."""
-    return f"{federation}/agency/{agency}"
+    return f"{federation}/agency/{agency}/witness"
 
 
 class AuditLog:

@@ -123,7 +123,7 @@ async def test_killed_in_the_middle_of_an_upload(federation: Federation) -> None
 
 
 async def test_killed_in_the_middle_of_matching(federation: Federation) -> None:
-    people = 2000
+    people = 1200
     clks = person_clks(people)
     with process(federation, matching={"threads": 1, "block_rows": 64}) as broker:
         port = await asyncio.to_thread(broker.start)

@@ -427,7 +427,7 @@ async def test_the_log_can_be_witnessed(world: World) -> None:
     async def checkpoint() -> bytes:
         return (await asked(audit.GetCheckpoint(audit_pb2.GetCheckpointRequest()))).checkpoint
 
-    origin = f"{world.federation.ca.federation}/broker"
+    origin = f"{world.federation.ca.federation}/broker/audit"
     old = verify_checkpoint(parse_checkpoint(await checkpoint()), origin, key)
     await world.open_epoch()
     new = verify_checkpoint(parse_checkpoint(await checkpoint()), origin, key)
@@ -435,7 +435,7 @@ async def test_the_log_can_be_witnessed(world: World) -> None:
     request = audit_pb2.GetConsistencyProofRequest(old_size=old.size, new_size=new.size)
     proof = (await asked(audit.GetConsistencyProof(request))).hashes
     verify_consistency(old.size, old.root, new.size, new.root, tuple(proof))
-    name = f"{world.federation.ca.federation}/agency/{NHS}"
+    name = f"{world.federation.ca.federation}/agency/{NHS}/witness"
 
     def cosigned(label: str, key_name: str) -> audit_pb2.AddCosignatureRequest:
         line = cosign(new, key_name, sim.key_of(label), world.federation.now).line
