@@ -275,25 +275,40 @@ class LinkGroup:
         return frozenset(member.agency for member in self.members)
 
     def band(self, one: Member, other: Member) -> Band:
-        """Strength between two members: of their direct tie, or ``POSSIBLE`` where only others connect them.
+        """Strength between two members; see :meth:`pairs`.
 
         :raises ValueError: either is no member, or both are the same.
         """
         first, second = sorted((self.members.index(one), self.members.index(other)))
         if first == second:
             raise ValueError("a member has no link with itself")
-        for tie in self.ties:
-            if (tie.first, tie.second) == (first, second):
-                return tie.band
-        return Band.POSSIBLE
+        return self._bands()[first, second]
 
     def pairs(self) -> Iterator[tuple[Member, Member, Band]]:
-        """Every pair of members of *different* agencies, with its strength."""
-        bands = {(tie.first, tie.second): tie.band for tie in self.ties}
+        """Every pair of members of *different* agencies, with its strength.
+
+        That of their direct tie. Where only others connect them: ``PROBABLE`` if ties that are at least
+        probable do, since each step is likely and the solver took them for one; never ``STRONG``, because
+        nothing compares the two with each other; ``POSSIBLE`` otherwise.
+        """
+        bands = self._bands()
         for second, later in enumerate(self.members):
             for first, earlier in enumerate(self.members[:second]):
                 if earlier.agency != later.agency:
-                    yield earlier, later, bands.get((first, second), Band.POSSIBLE)
+                    yield earlier, later, bands[first, second]
+
+    def _bands(self) -> dict[tuple[int, int], Band]:
+        cluster = list(range(len(self.members)))
+        for tie in self.ties:
+            if tie.band >= Band.PROBABLE:
+                kept, merged = cluster[tie.first], cluster[tie.second]
+                cluster = [kept if number == merged else number for number in cluster]
+        indirect = {
+            (first, second): Band.PROBABLE if cluster[first] == cluster[second] else Band.POSSIBLE
+            for second in range(len(self.members))
+            for first in range(second)
+        }
+        return indirect | {(tie.first, tie.second): tie.band for tie in self.ties}
 
     def same_links(self, other: "LinkGroup") -> bool:
         """Whether members and strengths agree; the ids may differ."""

@@ -30,7 +30,7 @@ PLACES = LinkageId("places")
 
 #: Dice thresholds for the default schemas, hardened: candidate, probable, strong.
 BANDS = {
-    "person": Bands(UnitDecimal("0.60"), UnitDecimal("0.66"), UnitDecimal("0.74")),
+    "person": Bands(UnitDecimal("0.64"), UnitDecimal("0.68"), UnitDecimal("0.76")),
     "place": Bands(UnitDecimal("0.80"), UnitDecimal("0.86"), UnitDecimal("0.92")),
 }
 
@@ -69,7 +69,7 @@ def agreement(
         participants=tuple(Participant(agency, population) for agency in agencies),
         encoding=encoding,
         matching=Matching(
-            MatchingMode.ONE_TO_ONE,
+            MatchingMode.MANY,
             {projection.name: BANDS[projection.name] for projection in encoding.projections},
         ),
         epoch_days=90,

@@ -6,7 +6,17 @@ import pytest
 from broker.matching.candidates import RunControl
 from broker.matching.errors import MatchInputError, PairLimitError, UnknownSubjectError
 from broker.matching.incremental import MatchState
-from broker.matching.model import Band, LookupHit, MatchSpec, Member, PartyRows, ProjectionSpec
+from broker.matching.model import (
+    Band,
+    GroupId,
+    LinkGroup,
+    LookupHit,
+    MatchSpec,
+    Member,
+    PartyRows,
+    ProjectionSpec,
+    Tie,
+)
 from broker.matching.submission import Withdrawal
 from tests.simulator.matching import (
     links,
@@ -145,15 +155,22 @@ def test_duplicates_within_an_agency_join_a_group_only_where_the_agreement_says_
     assert pairs == [(1, 3), (2, 3)]
 
 
-def test_members_without_a_tie_are_possibly_linked() -> None:
+def test_members_whom_only_likely_ties_connect_are_probable_and_never_strong() -> None:
     # 1 and 2 share nothing, 3 has rows like both: with duplicates, half of the pairs is enough.
     a = row("a", 1, wide=clk(range(20))).followed_by(row("a", 2, wide=clk(range(60, 80))))
     b = row("b", 3, wide=clk(range(20))).followed_by(row("b", 3, wide=clk(range(60, 80))))
     (group,) = MatchState.build(spec(one_to_one=False), ["a", "b"], [a, b]).result().groups
     first, second, third = group.members
-    assert group.band(first, second) == Band.POSSIBLE
+    assert group.band(first, second) == Band.PROBABLE
     assert group.band(third, first) == Band.STRONG
     assert len(group.ties) == 2
+
+
+def test_one_weak_step_makes_an_indirect_link_possible() -> None:
+    members = tuple(Member(agency, bytes([number]) * 16) for number, agency in enumerate("abc"))
+    group = LinkGroup(GroupId(bytes(16)), members, (Tie(0, 1, Band.STRONG), Tie(1, 2, Band.POSSIBLE)))
+    strengths = {(one.agency, other.agency): band for one, other, band in group.pairs()}
+    assert strengths == {("a", "b"): Band.STRONG, ("b", "c"): Band.POSSIBLE, ("a", "c"): Band.POSSIBLE}
 
 
 def test_a_low_threshold_ends_in_a_clear_error() -> None:
