@@ -13,7 +13,7 @@ COPY policies policies
 COPY agency_node agency_node
 COPY broker broker
 COPY tallystick tallystick
-RUN /opt/tallystick/bin/pip install hatchling && /opt/tallystick/bin/pip install --no-deps --no-build-isolation .
+RUN /opt/tallystick/bin/pip install hatchling==1.33.0 && /opt/tallystick/bin/pip install --no-deps --no-build-isolation .
 
 FROM python:3.11-slim-bookworm
 RUN groupadd --system --gid 10001 tallystick \
