@@ -77,7 +77,7 @@ class LinkService:
         Linkages whose agreement is no longer in force lose their links and their encodings; returns them.
         """
         async with self._store.read() as tx:
-            held = await tx.links.linkages()
+            held = sorted({*await tx.links.linkages(), *await tx.encodings.linkages()})
         in_force = {linkage.id: linkage for linkage in self._catalogue.linkages()}
         for linkage_id in held:
             linkage = in_force.get(linkage_id)

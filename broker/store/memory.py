@@ -231,6 +231,9 @@ class _Encodings(_Role):
                 del self._s.versions[key]
         return sum(item.segment.rows for item in old)
 
+    async def linkages(self) -> tuple[str, ...]:
+        return tuple(sorted({item.linkage for item in self._s.batches.values()}))
+
     async def held(self, linkage: str, epoch: int) -> Mapping[str, int]:
         rows = {agency: 0 for name, number, agency in self._s.versions if (name, number) == (linkage, epoch)}
         for item in self._s.batches.values():

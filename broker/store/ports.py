@@ -132,6 +132,9 @@ class EncodingStore(Protocol):
     async def drop_before(self, linkage: str, epoch: int) -> int:
         """Deletes all encodings and uploads of earlier epochs; returns how many rows went."""
 
+    async def linkages(self) -> tuple[str, ...]:
+        """Linkages that have encodings, live or staged."""
+
     async def held(self, linkage: str, epoch: int) -> Mapping[str, int]:
         """Live rows by agency, only of agencies that committed an upload."""
 

@@ -129,6 +129,10 @@ class SqlEncodings(SqlRole):
         await self._c.execute(delete(versions).where(versions.c.linkage == linkage, versions.c.epoch < epoch))
         return int(rows or 0)
 
+    async def linkages(self) -> tuple[str, ...]:
+        """See `EncodingStore.linkages`."""
+        return tuple(sorted(await self._c.scalars(select(segments.c.linkage).distinct())))
+
     async def held(self, linkage: str, epoch: int) -> Mapping[str, int]:
         """See `EncodingStore.held`."""
         rows = await self._c.execute(

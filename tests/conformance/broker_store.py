@@ -179,6 +179,7 @@ class BrokerStoreSuite:
                 await tx.encodings.stage(item, 0, "d", segment("police", 4, item.epoch))
             await tx.encodings.promote(begun.upload_id)
             assert len(await tx.encodings.staged_of("line", "police")) == 1
+            assert await tx.encodings.linkages() == ("line",)
             await tx.encodings.promote(other.upload_id)
             await tx.encodings.bump("line", 1, "police")
             await tx.encodings.bump("line", 1, "police")
@@ -195,6 +196,7 @@ class BrokerStoreSuite:
             (second,) = await tx.encodings.live("line", 2, "police")
             await tx.encodings.replace_segment(replace(second, rows=0, body=b""))
             assert await tx.encodings.live("line", 2, "police") == ()
+            assert await tx.encodings.linkages() == ()
 
     async def test_full_uploads_drop_what_was_live(self, store: BrokerStore) -> None:
         begun = upload()

@@ -205,3 +205,15 @@ async def test_on_postgres(tmp_path: Path, postgres_url: str) -> None:
         assert arrived.link is not None
         await world.care.acknowledge(arrived.message_id)
         assert arrived.link.linkage_id == LINKAGE
+
+
+async def test_encodings_of_an_ended_agreement_go_even_without_a_run(world: World) -> None:
+    await world.open_epoch()
+    await world.upload_all(PEOPLE)
+    later = world.federation.now + timedelta(days=301)
+    renewed = world.federation.new_registry(expires=later + timedelta(days=9))
+    await world.police.publish_trust([], renewed.to_bytes())
+    world.broker._catalogue._clock = lambda: later
+    await world.broker.keep_house()
+    async with world.broker._store.read() as tx:
+        assert await tx.encodings.linkages() == ()
