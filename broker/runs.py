@@ -317,9 +317,10 @@ class RunService:
                 ErrorCode.EPOCH_NOT_OPEN, f"epoch {epoch} of {linkage.id} is {current.state.value}, not open"
             )
         held = await tx.encodings.held(linkage.id, epoch)
-        missing = [agency for agency in linkage.agencies if agency not in held]
-        before = await tx.encodings.held(linkage.id, epoch - 1)
-        awaited = sorted(agency for agency in missing if before.get(agency))
+        missing = {agency for agency in linkage.agencies if agency not in held}
+        # Whoever has links from the epoch before would lose them in a run without it.
+        pairs = await tx.links.pairs(linkage.id) if missing else ()
+        awaited = sorted(missing & {side.agency for pair in pairs for side in (pair.first, pair.second)})
         if awaited:
             raise RefusedError(
                 ErrorCode.UPLOAD_INCOMPLETE,

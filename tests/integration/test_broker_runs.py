@@ -79,6 +79,13 @@ async def test_after_suspicion_the_old_encodings_go_at_once(world: World) -> Non
         assert not await tx.encodings.live(LINKAGE, 1, POLICE)
     assert (await world.police.epoch(LINKAGE)).state is EpochState.KEYING
     assert len(await world.police.link_events(LINKAGE)) == len(tokens)  # links stand
+    for client in world.participants:
+        await client.confirm(LINKAGE, 2, b"n" * 32)
+    epoch = await world.police.epoch(LINKAGE)
+    for client in (world.police, world.care):
+        await client.upload(epoch, LINKAGE, batch(client.agency, range(PEOPLE), person_clks(PEOPLE)))
+    # a run without the NHS would recall its links
+    assert await refusal(world.police.start_run(LINKAGE, 2)) is ErrorCode.UPLOAD_INCOMPLETE
 
 
 async def test_a_failed_run_leaves_the_links(tmp_path: Path) -> None:
