@@ -1,0 +1,278 @@
+"""Offline verification of an exported audit log: no network, no node, no keys but the public ones in it.
+
+Whom to believe follows from the federation's first root. Its digest (the *anchor*) should be brought along;
+without one, the export's own first root is taken, and a note says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from agency_node.audit import log_origin, witness_name
+from agency_node.audit_export import (
+    CHECKPOINTS,
+    FILES,
+    LEAVES,
+    MANIFEST,
+    REGISTRY,
+    ROOTS,
+    SEALED,
+    AuditManifest,
+)
+from agency_node.audit_policies import PolicyHistory
+from crypto.audit import AuditAction, AuditLeaf
+from crypto.audit_verify import REVIEW_WITHIN, LogTrust, verify_log
+from crypto.canonical import (
+    JsonValue,
+    parse_canonical,
+    require_integer,
+    require_object,
+    require_text,
+    sha256_hex,
+    unb64u,
+)
+from crypto.checkpoint import parse_checkpoint, verified_cosignatures
+from crypto.envelope import Envelope, require_signature
+from crypto.errors import AuditError, CanonicalError, CryptoError
+from crypto.keys import VerifyKey
+from policies.codec import open_document, payload_type
+from policies.errors import PolicyError
+from policies.ids import Hash256, IdError
+from policies.registry import Registry
+from policies.trust import TrustedRegistry
+
+_LINE_BYTES = 16 * 1024 * 1024
+
+
+class ExportUnusableError(Exception):
+    """The folder is not an export that could be verified at all; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckFinding:
+    """One thing that is wrong, in plain words; `seq` is the entry that it is about."""
+
+    kind: str
+    message: str
+    seq: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """The outcome for one log. `notes` are worth knowing and no fault."""
+
+    agency: str
+    federation: str
+    size: int
+    exported_at: datetime
+    anchor: str
+    findings: tuple[CheckFinding, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def sound(self) -> bool:
+        """Whether nothing was found."""
+        return not self.findings
+
+
+@dataclass(slots=True)
+class _Found:
+    findings: list[CheckFinding] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, kind: str, message: str, seq: int | None = None) -> None:
+        self.findings.append(CheckFinding(kind, message, seq))
+
+
+def check_export(
+    folder: Path, now: datetime, *, anchor: str | None = None, witnesses: int = 0
+) -> CheckReport:
+    """Verifies everything in an export; `witnesses` is how many must have cosigned a head.
+
+    Raises:
+        ExportUnusableError: no manifest, or files that cannot be read.
+    """
+    manifest, envelope = _manifest(folder)
+    found = _Found()
+    _check_files(folder, manifest, found)
+    digest, registry = _trusted(folder, manifest, anchor, found)
+    agency = registry.agency(manifest.agency) if registry else None
+    if registry is None or agency is None:
+        if registry is not None:
+            found.add("untrusted", f"the registry does not list {manifest.agency}")
+        return _report(manifest, digest, found)
+    try:
+        require_signature(envelope, agency.node_verify_key, payload_type(AuditManifest))
+    except CryptoError as error:
+        found.add("manifest", f"the manifest is not signed by the node of {manifest.agency}: {error}")
+    origin = log_origin(manifest.federation, manifest.agency)
+    if manifest.origin != origin:
+        found.add("manifest", "the manifest is about another log than its agency's")
+    history = PolicyHistory.read(folder, registry, manifest.exported_at, found.add)
+    checkpoints = list(_checkpoints(folder, found))
+    trust = LogTrust(origin, agency.node_verify_key)
+    longest = max([REVIEW_WITHIN, *history.review_times])
+    report = verify_log(_leaves(folder), checkpoints, trust, now=now, review_within=longest)
+    for item in report.findings:
+        found.add(item.kind.value, item.message, item.seq)
+    if report.size != manifest.size:
+        found.add("manifest", f"the manifest speaks of {manifest.size} entries, there are {report.size}")
+    _check_details(folder, history, found)
+    _check_witnesses(checkpoints, registry, manifest, report.size, witnesses, found)
+    return _report(manifest, digest, found)
+
+
+def _report(manifest: AuditManifest, anchor: str, found: _Found) -> CheckReport:
+    return CheckReport(
+        str(manifest.agency),
+        str(manifest.federation),
+        manifest.size,
+        manifest.exported_at,
+        anchor,
+        tuple(found.findings),
+        tuple(found.notes),
+    )
+
+
+def _manifest(folder: Path) -> tuple[AuditManifest, Envelope]:
+    try:
+        envelope = Envelope.from_bytes((folder / MANIFEST).read_bytes())
+        return open_document(AuditManifest, envelope), envelope
+    except FileNotFoundError:
+        raise ExportUnusableError(f"{folder} holds no {MANIFEST}: it is not an audit export") from None
+    except (OSError, CryptoError, PolicyError) as error:
+        raise ExportUnusableError(f"{folder / MANIFEST} cannot be read: {error}") from None
+
+
+def _check_files(folder: Path, manifest: AuditManifest, found: _Found) -> None:
+    listed = {str(name) for name in manifest.files}
+    if listed != set(FILES):
+        found.add("manifest", "the manifest does not list the files of an export")
+    for name in FILES:
+        path = folder / name
+        if not path.is_file():
+            raise ExportUnusableError(f"{path} is missing")
+        expected = next((value for key, value in manifest.files.items() if key == name), None)
+        with path.open("rb") as stream:
+            if hashlib.file_digest(stream, "sha256").hexdigest() != expected:
+                found.add("altered-file", f"{name} was altered after it was exported")
+    for extra in sorted(item.name for item in folder.iterdir()):
+        if extra not in (*FILES, MANIFEST):
+            found.notes.append(f"{extra} does not belong to the export and was not looked at")
+
+
+def _trusted(
+    folder: Path, manifest: AuditManifest, anchor: str | None, found: _Found
+) -> tuple[str, Registry | None]:
+    """The anchor's digest, and the registry that the roots lead to as of the export."""
+    digest = anchor or ""
+    try:
+        roots = [
+            unb64u(require_text(value["envelope"], "envelope"))
+            for value in _lines(folder / ROOTS, frozenset({"envelope"}))
+        ]
+        if not roots:
+            raise ExportUnusableError(f"{ROOTS} is empty: nobody's signature can be verified")
+        digest = anchor or Envelope.from_bytes(roots[0]).digest
+        trusted = TrustedRegistry.from_anchor(roots[0], Hash256(digest))
+        for root in roots[1:]:
+            trusted = trusted.update_root(root)
+        registry = (folder / REGISTRY).read_bytes()
+        current = trusted.update_registry(registry, manifest.exported_at).current(manifest.exported_at)
+    except (CryptoError, PolicyError, IdError) as error:
+        found.add("untrusted", f"roots and registry do not hold: {error}")
+        return digest, None
+    if anchor is None:
+        found.notes.append(f"no anchor was given; compare this one with the federation's: {digest}")
+    return digest, current
+
+
+def _leaves(folder: Path) -> Iterator[bytes]:
+    with (folder / LEAVES).open("rb") as stream:
+        for line in stream:
+            yield line.removesuffix(b"\n")
+
+
+def _lines(path: Path, names: frozenset[str]) -> Iterator[dict[str, JsonValue]]:
+    with path.open("rb") as stream:
+        for line in stream:
+            value = parse_canonical(line.removesuffix(b"\n"), max_bytes=_LINE_BYTES)
+            yield dict(require_object(value, names, f"a line of {path.name}"))
+
+
+def _checkpoints(folder: Path, found: _Found) -> Iterator[bytes]:
+    try:
+        for value in _lines(folder / CHECKPOINTS, frozenset({"note"})):
+            yield str(value["note"]).encode("utf-8")
+    except CanonicalError as error:
+        found.add("malformed-checkpoint", f"{CHECKPOINTS}: {error}")
+
+
+def _check_details(folder: Path, history: PolicyHistory, found: _Found) -> None:
+    """Each entry's sealed details are its own, and each release was under a policy in force."""
+    sealed = _sealed(folder, found)
+    for seq, data in enumerate(_leaves(folder)):
+        details = next(sealed, None)
+        try:
+            leaf = AuditLeaf.from_bytes(data)
+        except AuditError:
+            continue  # said already
+        if details is None or details[0] != seq:
+            found.add("details-missing", f"the details of entry {seq} are missing or out of order", seq)
+        elif sha256_hex(details[1]) != leaf.details:
+            found.add("details-altered", f"the details of entry {seq} were altered", seq)
+        history.note(leaf)
+        if leaf.action is AuditAction.DISCLOSURE_RELEASED:
+            for message in history.objections(leaf):
+                found.add("policy-not-in-force", message, seq)
+    if next(sealed, None) is not None:
+        found.add("details-missing", "there are details of entries that the log does not have")
+    for message in history.unlogged():
+        found.notes.append(message)
+
+
+def _sealed(folder: Path, found: _Found) -> Iterator[tuple[int, bytes]]:
+    try:
+        for value in _lines(folder / SEALED, frozenset({"seq", "sealed"})):
+            number, text = value["seq"], value["sealed"]
+            if not isinstance(number, int) or not isinstance(text, str):
+                raise CanonicalError("a line has a number and a text")
+            yield require_integer(number, "seq"), unb64u(text)
+    except CanonicalError as error:
+        found.add("details-altered", f"{SEALED}: {error}")
+
+
+def _check_witnesses(
+    checkpoints: list[bytes],
+    registry: Registry,
+    manifest: AuditManifest,
+    size: int,
+    wanted: int,
+    found: _Found,
+) -> None:
+    """Which heads other agencies cosigned."""
+    keys: dict[str, VerifyKey] = {
+        witness_name(manifest.federation, item.id): item.node_verify_key
+        for item in registry.agencies
+        if item.id != manifest.agency
+    }
+    best: tuple[int, int] = (0, 0)
+    for note in checkpoints:
+        try:
+            signed = parse_checkpoint(note)
+            count = len(verified_cosignatures(signed, keys))
+        except CryptoError as error:
+            found.add("bad-signature", f"a cosignature is wrong: {error}")
+            continue
+        if count >= max(1, wanted):
+            best = max(best, (signed.checkpoint.size, count))
+    if best[0]:
+        found.notes.append(f"{best[1]} other agencies vouch for the first {best[0]} of {size} entries")
+    elif wanted:
+        found.add("unwitnessed-head", f"no head has the cosignatures of {wanted} other agencies")
+    else:
+        found.notes.append("no other agency vouches for this log yet")

@@ -1,0 +1,115 @@
+"""`tallystick audit`: export the log from a running node, and verify an export anywhere, without a network.
+
+`verify` exits with 0 where everything is sound, 1 where something was found, 2 where the folder is unusable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import aclosing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agency_node.audit_check import CheckReport, ExportUnusableError, check_export
+from agency_node.audit_export import FILES, MANIFEST
+from protos.wire.terminal import EXIT_REFUSED, EXIT_USAGE, TerminalError, say, stop_on_error
+
+audit_app = typer.Typer(
+    no_args_is_help=True, pretty_exceptions_enable=False, help="Export and verify audit logs."
+)
+
+
+@audit_app.callback()
+def _audit() -> None:
+    """Export and verify audit logs."""
+
+
+@audit_app.command()
+@stop_on_error
+def export(
+    folder: Annotated[Path, typer.Argument(help="A new folder for the files.")],
+    config: Annotated[Path, typer.Option("--config", "-c", help="The node's TOML file.")] = Path("node.toml"),
+) -> None:
+    """Writes the audit log of the running node to a folder."""
+    from agency_node.config import load_config
+    from agency_node.errors import NodeConfigError
+
+    try:
+        socket = load_config(config).control_socket
+    except NodeConfigError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(EXIT_USAGE) from None
+    if folder.exists() and any(folder.iterdir()):
+        raise TerminalError(f"{folder} is not empty; name a new folder")
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    size = asyncio.run(_export(folder, socket))
+    say(f"Exported to {folder}: {size:,} bytes. Check it with `tallystick audit verify {folder}`.")
+
+
+async def _export(folder: Path, socket: Path) -> int:
+    from agency_node.rpc.control_client import control_client
+
+    size = 0
+    async with control_client(socket) as client, aclosing(client.export_audit()) as chunks:
+        async for name, chunk in chunks:
+            if name not in (*FILES, MANIFEST):
+                raise TerminalError("the node sent a file that does not belong to an export")
+            with (folder / name).open("ab") as stream:
+                size += stream.write(chunk)
+    return size
+
+
+@audit_app.command()
+def verify(
+    folder: Annotated[Path, typer.Argument(help="The folder of an export.")],
+    anchor: Annotated[
+        str | None, typer.Option(help="The federation's anchor: the digest of its first root.")
+    ] = None,
+    witnesses: Annotated[
+        int, typer.Option(min=0, help="How many other agencies must vouch for a head of the log.")
+    ] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs rather than people.")] = False,
+) -> None:
+    """Checks an exported log: tree, signatures, gaps, releases, receipts, break-glass, witnesses."""
+    try:
+        report = check_export(folder, datetime.now(UTC), anchor=anchor, witnesses=witnesses)
+    except (ExportUnusableError, OSError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(EXIT_USAGE) from None
+    say(json.dumps(_as_json(report), indent=2) if as_json else "\n".join(_in_words(report)))
+    raise typer.Exit(0 if report.sound else EXIT_REFUSED)
+
+
+def _in_words(report: CheckReport) -> list[str]:
+    lines = [
+        f"Audit log of {report.agency} in {report.federation}: {report.size:,} entries, exported"
+        f" {report.exported_at:%d %B %Y %H:%M} UTC"
+    ]
+    for item in report.findings:
+        where = "" if item.seq is None else f"entry {item.seq}: "
+        lines.append(f"FOUND  {where}{item.message}")
+    lines += [f"note   {note}" for note in report.notes]
+    if report.sound:
+        lines.append("Sound: nothing is missing or altered, and every release was under a policy in force.")
+    else:
+        lines.append(f"NOT SOUND: {len(report.findings)} findings.")
+    return lines
+
+
+def _as_json(report: CheckReport) -> dict[str, object]:
+    return {
+        "sound": report.sound,
+        "agency": report.agency,
+        "federation": report.federation,
+        "entries": report.size,
+        "exported_at": report.exported_at.isoformat(),
+        "anchor": report.anchor,
+        "findings": [
+            {"kind": item.kind, "entry": item.seq, "message": item.message} for item in report.findings
+        ],
+        "notes": list(report.notes),
+    }
