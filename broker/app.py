@@ -15,7 +15,6 @@ from typing import IO
 
 import grpc
 import structlog
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from broker import migrations
 from broker.audit import AuditLog, Clock
@@ -32,6 +31,7 @@ from broker.metrics import Metrics
 from broker.relay import RelayService
 from broker.rpc.audit import AuditServicer
 from broker.rpc.documents import DocumentServicer
+from broker.rpc.health import Health, enable_reflection
 from broker.rpc.linkage import LinkageServicer
 from broker.rpc.register import SERVICES, Servicers, register
 from broker.rpc.registry import RegistryServicer
@@ -85,7 +85,7 @@ class Broker:
         self._housekeeping_seconds = housekeeping_seconds
         self._audit = AuditLog(signer, config.federation, details_key, clock)
         self._bell = Bell()
-        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined] # the stubs lack it
+        self._health = Health()
         self.metrics = Metrics()
         self._lock: IO[str] | None = None
         self._housekeeper: asyncio.Task[None] | None = None
@@ -154,7 +154,7 @@ class Broker:
         if self._stopped:
             return
         self._stopped = True
-        await self._health.enter_graceful_shutdown()
+        await self._health.leaving()
         self._bell.close()
         if self._server is not None:
             await self._server.stop(self._config.shutdown_seconds)
@@ -217,11 +217,9 @@ class Broker:
             AuditServicer(self._store, self._audit, self._trust),
         )
         register(servicers, server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        self._health.add_to(server)
         if self._config.reflection:
-            from grpc_reflection.v1alpha import reflection
-
-            reflection.enable_server_reflection((*SERVICES, reflection.SERVICE_NAME), server)
+            enable_reflection(SERVICES, server)
         tls = self._config.tls
         identity = TlsIdentity(
             _read(tls.certificate, "tls.certificate"),
@@ -233,8 +231,7 @@ class Broker:
         except RuntimeError:
             raise ConfigError(f"cannot listen on {self._config.listen}: is it in use?") from None
         await server.start()
-        for service in ("", *SERVICES):
-            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        await self._health.serving(SERVICES)
         self._serve_metrics()
 
     def _serve_metrics(self) -> None:
