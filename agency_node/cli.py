@@ -9,20 +9,17 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Protocol
+from typing import Annotated, Protocol
 
 import typer
 
 from agency_node.config import NodeConfig, load_config
 from agency_node.errors import NodeConfigError, NodeError
 from protos.wire.terminal import EXIT_USAGE, ask_passphrase, say, stop_on_error
-
-if TYPE_CHECKING:
-    from protos.node.v1 import control_pb2
 
 node_app = typer.Typer(
     no_args_is_help=True,
@@ -336,10 +333,33 @@ def publish(
     say(f"Published: {asyncio.run(work(_configured(config)))}")
 
 
+@node_app.command("publish-event")
+@stop_on_error
+def publish_event(
+    event: Annotated[Path, typer.Argument(help="What `tallystick policy event` wrote.")],
+    config: Config = _CONFIG,
+) -> None:
+    """Publishes a suspension, reactivation or revocation that an officer has signed."""
+
+    async def work(loaded: NodeConfig) -> str:
+        from agency_node.rpc.control_client import control_client
+        from crypto.envelope import Envelope
+        from policies.codec import open_document
+        from policies.statements import PolicyEvent
+
+        data = event.read_bytes()
+        about = open_document(PolicyEvent, Envelope.from_bytes(data))
+        async with control_client(loaded.control_socket) as client:
+            await client.publish_event(about.document_hash, data)
+        return f"{about.action.value} of {about.document_hash[:16]}"
+
+    say(f"Published: {asyncio.run(work(_configured(config)))}")
+
+
 @node_app.command()
 @stop_on_error
 def documents(config: Config = _CONFIG) -> None:
-    """Lists the agreements and policies that the agency is a party to, with their state."""
+    """Lists agreements and policies that the agency is a party to: state, and the number for `policy event`."""
 
     async def work(loaded: NodeConfig) -> None:
         from agency_node.rpc.control_client import control_client
@@ -349,16 +369,35 @@ def documents(config: Config = _CONFIG) -> None:
             aclosing(client.documents()) as answers,
         ):
             async for item in answers:
-                say(f"{item.document_hash[:16]}  {item.kind:<17}  {item.state:<12}  {item.title}")
+                say(
+                    f"{item.document_hash[:16]}  {item.kind:<17}  {item.state:<12}  "
+                    f"{item.sequence:>3}  {item.title}"
+                )
 
     asyncio.run(work(_configured(config)))
+
+
+class _Progress(Protocol):
+    """How far a long task is."""
+
+    @property
+    def stage(self) -> str: ...
+
+    @property
+    def done(self) -> int: ...
+
+    @property
+    def total(self) -> int: ...
+
+    @property
+    def counts(self) -> Mapping[str, int]: ...
 
 
 class _Reporting(Protocol):
     """An answer that carries progress."""
 
     @property
-    def progress(self) -> control_pb2.Progress: ...
+    def progress(self) -> _Progress: ...
 
 
 async def _show(answers: AsyncGenerator[_Reporting, None]) -> None:
@@ -367,7 +406,7 @@ async def _show(answers: AsyncGenerator[_Reporting, None]) -> None:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
     console = Console()
-    last: control_pb2.Progress | None = None
+    last: _Progress | None = None
     if console.is_terminal:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, console=console) as bars:

@@ -84,6 +84,8 @@ class HeldDocument:
     title: str
     state: str
     bundle: DocumentBundle
+    #: What an officer's next event about a policy must name; 0 for an agreement.
+    sequence: int = 0
 
 
 class PolicyBook:
@@ -271,8 +273,8 @@ class PolicyBook:
             bundle = await tx.documents.get(document_hash)
             if bundle is None:
                 continue
-            title, state = _described(bundle, registry, now)
-            found.append(HeldDocument(Hash256(document_hash), bundle.kind, title, state, bundle))
+            title, state, sequence = _described(bundle, registry, now)
+            found.append(HeldDocument(Hash256(document_hash), bundle.kind, title, state, bundle, sequence))
         return tuple(found)
 
     # -- this agency's own status
@@ -378,20 +380,20 @@ def _replayed(
     return state
 
 
-def _described(bundle: DocumentBundle, registry: Registry, now: datetime) -> tuple[str, str]:
-    """Title and state in a word."""
+def _described(bundle: DocumentBundle, registry: Registry, now: datetime) -> tuple[str, str, int]:
+    """Title, state in a word, and the state's number."""
     signed = _signed(bundle)
     if bundle.kind is DocumentKind.LINKAGE_AGREEMENT:
         agreement = open_document(LinkageAgreement, signed.document)
         try:
             _counted(verify_agreement(signed, registry, now))
         except (PolicyError, CryptoError):
-            return str(agreement.title), "not counted"
-        return str(agreement.title), "in force" if agreement.in_force(now) else "not in force"
+            return str(agreement.title), "not counted", 0
+        return str(agreement.title), "in force" if agreement.in_force(now) else "not in force", 0
     policy = open_document(SharingPolicy, signed.document)
     try:
         _counted(verify_policy(signed, registry, now))
         state = _replayed(bundle, policy, registry, now)
     except (PolicyError, CryptoError):
-        return str(policy.title), "not counted"
-    return str(policy.title), stage_at(state, policy, now).value
+        return str(policy.title), "not counted", 0
+    return str(policy.title), stage_at(state, policy, now).value, state.sequence

@@ -150,6 +150,7 @@ class ControlServicer(control_pb2_grpc.ControlServiceServicer):
                 kind=item.kind.value,
                 title=item.title,
                 state=item.state,
+                sequence=item.sequence,
                 bundle=pb.DocumentBundle(
                     document_envelope=item.bundle.document,
                     statement_envelopes=item.bundle.statements,

@@ -476,11 +476,14 @@ class ListDocumentsResponse(_message.Message):
     TITLE_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     BUNDLE_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
     document_hash: _builtins.str
     kind: _builtins.str
     """"linkage-agreement" or "sharing-policy"."""
     title: _builtins.str
     state: _builtins.str
+    sequence: _builtins.int
+    """The number that an officer's next event about a policy must name; 0 for an agreement."""
     @_builtins.property
     def bundle(self) -> Global___DocumentBundle: ...
     def __init__(
@@ -491,10 +494,11 @@ class ListDocumentsResponse(_message.Message):
         title: _builtins.str = ...,
         state: _builtins.str = ...,
         bundle: Global___DocumentBundle | None = ...,
+        sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["bundle", b"bundle"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle", b"bundle", "document_hash", b"document_hash", "kind", b"kind", "state", b"state", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle", b"bundle", "document_hash", b"document_hash", "kind", b"kind", "sequence", b"sequence", "state", b"state", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
