@@ -241,7 +241,7 @@ def load_mapping(path: Path, environ: MappingOf[str, str] = os.environ) -> Sourc
         raise root.fail("source", 'is missing; begin with [source] and kind = "csv" or "sql"')
     on_bad_row: Literal["skip", "refuse"] = source_table.choice("on_bad_row", ("skip", "refuse"), "skip")
     source = _source(source_table, path.parent, environ)
-    rules = _rules(root.table("rules"))
+    rules = read_rules(root.table("rules"))
     subjects: list[SubjectRule] = []
     kinds: tuple[tuple[str, SubjectType], ...] = (("people", "person"), ("places", "place"))
     for key, subject_type in kinds:
@@ -295,7 +295,8 @@ def _sql_source(table: TomlTable, environ: MappingOf[str, str]) -> SqlSettings:
     return SqlSettings(url)
 
 
-def _rules(table: TomlTable | None) -> NormaliseRules:
+def read_rules(table: TomlTable | None) -> NormaliseRules:
+    """The table ``rules``, or the defaults where there is none."""
     if table is None:
         return NormaliseRules()
     dates = _date_rule(table, DateRule(), order_key="date_order")
@@ -341,6 +342,15 @@ def _table_rule(
     table: TomlTable, rules: NormaliseRules, *, with_markers: bool, finish: bool = False
 ) -> TableRule:
     name, subject_id = table.text("table"), table.text("subject_id")
+    field_rules = read_field_rules(table, rules)
+    markers = _markers(table) if with_markers else ()
+    if finish:
+        table.finish()
+    return TableRule(name, subject_id, field_rules, markers)
+
+
+def read_field_rules(table: TomlTable, rules: NormaliseRules) -> tuple[FieldRule, ...]:
+    """The sub-table ``fields`` of a table: which column each linkage field comes from."""
     fields = table.table("fields")
     if fields is None or not fields.keys:
         raise table.fail("fields", "is missing; it says which column each linkage field comes from")
@@ -349,10 +359,7 @@ def _table_rule(
             raise fields.fail(key, f"is not a linkage field{suggestion(key, TARGETS)}")
     field_rules = tuple(_field_rule(fields, key, rules.dates) for key in fields.keys)
     fields.finish()
-    markers = _markers(table) if with_markers else ()
-    if finish:
-        table.finish()
-    return TableRule(name, subject_id, field_rules, markers)
+    return field_rules
 
 
 def _field_rule(fields: TomlTable, key: str, dates: DateRule) -> FieldRule:
@@ -467,4 +474,6 @@ __all__ = [
     "SubjectRule",
     "TableRule",
     "load_mapping",
+    "read_field_rules",
+    "read_rules",
 ]

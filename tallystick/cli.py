@@ -31,8 +31,12 @@ COMMANDS: dict[str, Command] = {
         "tallystick.governance.cli", "policy_app", "Sharing policies: write, lint, show, sign, suspend."
     ),
     "officer": Command("tallystick.officer", "officer_app", "An officer's own signing key."),
+    "pilot": Command("tallystick.pilot.cli", "pilot_app", "Try a linkage on files, before anybody signs."),
     "broker": Command("broker.cli", "broker_app", "The broker: init, enrol, run, check-config."),
     "node": Command("agency_node.cli", "node_app", "An agency's node: init, enrol, run, sync, match, links."),
+    "request": Command("agency_node.disclosure.cli", "request_app", "Ask another agency for a disclosure."),
+    "approve": Command("agency_node.disclosure.cli", "approve_app", "Decide on requests that wait for you."),
+    "audit": Command("agency_node.audit_cli", "audit_app", "Export and verify audit logs, offline."),
 }
 
 
