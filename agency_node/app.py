@@ -12,13 +12,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO
 
-import grpc
 import structlog
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from agency_node import migrations
 from agency_node.audit import AuditLog
 from agency_node.config import NodeConfig
+from agency_node.disclosure.service import build_disclosure
 from agency_node.documents import HeldDocument, PolicyBook
 from agency_node.errors import NodeConfigError, NodeError
 from agency_node.exchange import Exchange
@@ -27,12 +26,11 @@ from agency_node.keys import NodeKeys, load_keys
 from agency_node.links import LinkBook, SubjectLink
 from agency_node.mailbox import Mailbox
 from agency_node.metrics import Metrics
-from agency_node.parts import BuildAudit, BuildDisclosure, NodeParts, NullDisclosure
+from agency_node.parts import BuildAudit, BuildDisclosure, NodeParts
 from agency_node.ports import Clock
-from agency_node.refusals import translate
 from agency_node.rpc.broker_client import BrokerClient
-from agency_node.rpc.control import ControlServicer
 from agency_node.rpc.ports import DisclosureService, LinkageStatus, NodeStatus
+from agency_node.rpc.server import ControlServer
 from agency_node.store.store import NodeStore
 from agency_node.subjects import SubjectId
 from agency_node.sync import Progress, Report, SyncService, SyncSettings
@@ -41,18 +39,12 @@ from crypto.errors import PkiError
 from crypto.keystore import Keystore
 from crypto.pki import certificate_expiry
 from policies.ids import LinkageId
-from protos.node.v1 import control_pb2_grpc
 from protos.wire.channels import broker_channel
 from protos.wire.documents import DocumentBundle
 from protos.wire.errors import ErrorCode, RefusedError, UnavailableError
 from protos.wire.linkage import RotationReason, RunState
-from protos.wire.peers import LOCAL_PEER
-from protos.wire.server import SERVER_OPTIONS, Gatekeeper
 
 _log = structlog.get_logger("node")
-_CONTROL_SERVICE = "protos.node.v1.ControlService"
-#: A unix socket's path has at most this many bytes on Linux.
-_SOCKET_PATH_BYTES = 107
 _WARN_BEFORE_EXPIRY = timedelta(days=14)
 
 
@@ -137,9 +129,8 @@ class Node:
         )
         self._disclosure = disclosure(self.parts)
         self.metrics = Metrics()
-        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined] # the stubs lack it
         self._lock: IO[str] | None = None
-        self._server: grpc.aio.Server | None = None
+        self._server: ControlServer | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._following: dict[LinkageId, asyncio.Task[None]] = {}
         self._news = asyncio.Event()
@@ -152,7 +143,7 @@ class Node:
         config: NodeConfig,
         passphrase: str,
         *,
-        disclosure: BuildDisclosure = NullDisclosure,
+        disclosure: BuildDisclosure = build_disclosure,
         timings: NodeTimings | None = None,
     ) -> Node:
         """The node of a configuration, with its keys and audit log.
@@ -177,6 +168,7 @@ class Node:
         self._lock = _locked(self._config.data_dir / "node.lock")
         await migrations.upgrade(self._store.engine)
         await self._trust.load()
+        self._check_own_keys()
         identity = self._config.tls_identity()
         _warn_of_expiry(identity.certificate, self._clock())
         self._broker = BrokerClient(broker_channel(self._config.broker_target, identity))
@@ -194,12 +186,23 @@ class Node:
             self._tasks.append(asyncio.create_task(self._supervise(name, work), name=name))
         _log.info("node started", agency=str(self._keys.agency), broker=self._config.broker_target)
 
+    def _check_own_keys(self) -> None:
+        """Says loudly when the registry names other keys for this agency: nobody would believe this node."""
+        registry = self._trust.last_registry
+        listed = registry.agency(self._keys.agency) if registry else None
+        if listed is None:
+            _log.error("the registry does not list this agency", agency=str(self._keys.agency))
+        elif (
+            listed.node_verify_key != self._keys.signer.verify_key
+            or listed.sealing_key != self._keys.sealing_keys[0].public_key
+        ):
+            _log.error("the registry lists other keys for this agency", agency=str(self._keys.agency))
+
     async def stop(self) -> None:
         """Ends what is under way and closes everything. May be called twice."""
         if self._stopped:
             return
         self._stopped = True
-        await self._health.enter_graceful_shutdown()
         if self._server is not None:
             await self._server.stop(self._timings.shutdown)
         for task in (*self._tasks, *self._following.values()):
@@ -209,31 +212,13 @@ class Node:
         if hasattr(self, "_broker"):
             await self._broker.close()
         await self._store.close()
-        with suppress(FileNotFoundError):
-            if self._server is not None:
-                self._config.control_socket.unlink()
         if self._lock is not None:
             self._lock.close()
         _log.info("node stopped")
 
     async def _serve(self) -> None:
-        path = self._config.control_socket
-        _prepare_socket(path)
-        gatekeeper = Gatekeeper(lambda _context: LOCAL_PEER, translate, self.metrics.observe)
-        server = self._server = grpc.aio.server(interceptors=[gatekeeper], options=SERVER_OPTIONS)
-        control_pb2_grpc.add_ControlServiceServicer_to_server(ControlServicer(self), server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        before = os.umask(0o177)
-        try:
-            server.add_insecure_port(f"unix:{path}")
-            await server.start()
-        except RuntimeError:
-            raise NodeConfigError(f"the control socket {path} cannot be opened") from None
-        finally:
-            os.umask(before)
-        path.chmod(0o600)
-        for service in ("", _CONTROL_SERVICE):
-            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        self._server = ControlServer(self, self._config.control_socket, self.metrics.observe)
+        await self._server.start()
         await self._set_connected(False)
         if self._config.metrics_host:
             try:
@@ -336,8 +321,8 @@ class Node:
     async def _set_connected(self, connected: bool) -> None:
         self._connected = connected
         self.metrics.connected.set(connected)
-        response = health_pb2.HealthCheckResponse
-        await self._health.set("broker", response.SERVING if connected else response.NOT_SERVING)
+        if self._server is not None:
+            await self._server.set_connected(connected)
 
     def _nudge(self) -> None:
         self._news.set()
@@ -460,21 +445,6 @@ async def _wait(event: asyncio.Event, seconds: float) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await event.wait()
-
-
-def _prepare_socket(path: Path) -> None:
-    """A folder that only this user can enter, and no stale socket in it (the data folder's lock is held)."""
-    if len(os.fsencode(path)) > _SOCKET_PATH_BYTES:
-        raise NodeConfigError(
-            f"control_socket: {path} is longer than {_SOCKET_PATH_BYTES} bytes; set a shorter path"
-        )
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if path.parent.stat().st_mode & 0o077:
-        raise NodeConfigError(
-            f"control_socket: others can enter {path.parent}; run `chmod 700 {path.parent}`"
-        )
-    with suppress(FileNotFoundError):
-        path.unlink()
 
 
 def _warn_of_expiry(certificate: bytes, now: datetime) -> None:

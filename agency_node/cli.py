@@ -359,7 +359,7 @@ def publish_event(
 @node_app.command()
 @stop_on_error
 def documents(config: Config = _CONFIG) -> None:
-    """Lists agreements and policies that the agency is a party to: state, and the number for `policy event`."""
+    """Lists the agency's agreements and policies: hash, kind, state, number for `policy event`, title."""
 
     async def work(loaded: NodeConfig) -> None:
         from agency_node.rpc.control_client import control_client

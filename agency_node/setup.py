@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.x509 import load_pem_x509_certificate
 
 from agency_node import migrations
+from agency_node.audit import AuditLog
 from agency_node.config import NodeConfig, example_config, load_config
 from agency_node.errors import NodeConfigError, NodeError
 from agency_node.keys import ANCHOR, NodeKeys, create_keystore, load_keys
@@ -21,6 +22,7 @@ from agency_node.mapping_toml import MappingError
 from agency_node.store.engine import StoreError
 from agency_node.store.store import NodeStore
 from agency_node.trust import begin_trust
+from crypto.audit import AuditAction
 from crypto.canonical import parse_strict, unb64u
 from crypto.envelope import Envelope
 from crypto.errors import CryptoError
@@ -141,8 +143,10 @@ async def install(config: NodeConfig, answer: EnrolmentAnswer, passphrase: str, 
     store = NodeStore.open(config.database)
     try:
         await migrations.upgrade(store.engine)
-        registry = await begin_trust(store, anchor, roots, unb64u(answer.registry), now)
-        _check_listed(registry, keys)
+        registry = await begin_trust(
+            store, anchor, roots, unb64u(answer.registry), now, lambda found: _check_listed(found, keys)
+        )
+        await _note_enrolment(store, keys, registry, now)
     finally:
         await store.close()
     if keys.anchor is None:
@@ -150,6 +154,17 @@ async def install(config: NodeConfig, answer: EnrolmentAnswer, passphrase: str, 
     _write(config.federation_ca, authority, 0o644)
     _write(config.certificate, certificate, 0o644)
     return registry
+
+
+async def _note_enrolment(store: NodeStore, keys: NodeKeys, registry: Registry, now: datetime) -> None:
+    log = AuditLog(keys, keys.audit_wrapper, lambda: now)
+    async with store.transaction() as tx:
+        await log.append(
+            tx,
+            AuditAction.NODE_ENROLLED,
+            actor=str(keys.agency),
+            body={"registry": registry.version, "key": keys.signer.verify_key.key_id},
+        )
 
 
 def check_certificate(config: NodeConfig, certificate: bytes, authority: bytes, now: datetime) -> None:

@@ -6,7 +6,7 @@ keys. A withheld registry expires, and without one in force the node refuses to 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 import structlog
@@ -124,11 +124,17 @@ class TrustKeeper:
 
 
 async def begin_trust(
-    store: NodeStore, anchor: Hash256, roots: Sequence[bytes], registry: bytes, now: datetime
+    store: NodeStore,
+    anchor: Hash256,
+    roots: Sequence[bytes],
+    registry: bytes,
+    now: datetime,
+    check: Callable[[Registry], None],
 ) -> Registry:
     """Verifies an enrolment answer's trust documents from the anchor on and keeps them; returns the registry.
 
-    What is held already is kept: enrolling again, for a new certificate, never goes back in versions.
+    `check` may refuse the verified registry by raising; then nothing is kept. What is held already is kept:
+    enrolling again, for a new certificate, never goes back in versions.
 
     Raises:
         TrustError: they do not lead from the anchor to a registry in force.
@@ -148,6 +154,7 @@ async def begin_trust(
         if held_registry is not None and len(held) <= len(steps):
             trusted = _with_held_registry(trusted, held_registry, now)
         trusted = trusted.update_registry(registry, now)
+        check(trusted.current(now))
         for version, envelope in steps[len(held) :]:
             await tx.trust.add_root(version, envelope)
         await tx.trust.put_registry(trusted.current(now).version, registry)

@@ -141,6 +141,7 @@ class NodeFolder:
             [federation.root_envelope.to_bytes()],
             federation.registry_envelope.to_bytes(),
             datetime.now(UTC),
+            lambda _registry: None,
         )
         await store.close()
         return made

@@ -45,7 +45,7 @@ class Clock:
 async def store(tmp_path: Path) -> AsyncIterator[NodeStore]:
     opened = NodeStore.open(f"sqlite:///{tmp_path / 'node.db'}")
     await migrations.upgrade(opened.engine)
-    await begin_trust(opened, ANCHOR, [ROOT.to_bytes()], signed(SIM.registry()), NOW)
+    await begin_trust(opened, ANCHOR, [ROOT.to_bytes()], signed(SIM.registry()), NOW, lambda _: None)
     yield opened
     await opened.close()
 
