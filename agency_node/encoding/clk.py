@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from copy import deepcopy
 from functools import lru_cache
 from itertools import islice
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -128,17 +127,26 @@ class ClkEncoder:
         if self._hashed_bits is None or set(map(len, block)) != {len(self._keys)} or not self._keys:
             return False
         words = -(-self._hashed_bits // 64)
+        if self._hashed_bits == self.bits == 64 * words:
+            return self._encode_part(block, out.view(np.uint64))
         step = max(1, min(len(block), _BLOCK_BYTES // (words * 8)))
         if self._scratch.shape[0] < step:
             self._scratch = np.empty((step, words), dtype=np.uint64)
+        for start in range(0, len(block), step):
+            part = block[start : start + step]
+            filters = self._scratch[: len(part)]
+            if not self._encode_part(part, filters):
+                return False
+            out[start : start + len(part)] = self._folded(filters.view(np.uint8))
+        return True
+
+    def _encode_part(self, rows: Sequence[Sequence[str]], filters: NDArray[np.uint64]) -> bool:
+        """Fill ``filters`` (rows, 64-bit words), before folding; False when a row is invalid."""
+        filters.fill(0)
         try:
-            for start in range(0, len(block), step):
-                part = block[start : start + step]
-                filters = self._scratch[: len(part)]
-                filters.fill(0)
-                for index, feature in self._features:
-                    feature.add_into(list(map(itemgetter(index), part)), filters)
-                out[start : start + len(part)] = self._folded(filters.view(np.uint8))
+            columns = list(zip(*rows, strict=True))
+            for index, feature in self._features:
+                feature.add_into(columns[index], filters)
         except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError):
             return False
         return True

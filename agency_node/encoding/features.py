@@ -21,6 +21,7 @@ from clkhash.field_formats import (
 )
 from numpy.typing import NDArray
 
+from agency_node.encoding.columns import PlainColumn
 from agency_node.encoding.hashing import TokenHasher
 from agency_node.encoding.kernels import CODE_BITS, or_rows, set_bits, set_token_bits
 from agency_node.encoding.ngrams import NgramTable, fits_key
@@ -56,6 +57,7 @@ class FeatureEncoder:
         self._sentinel: str | None = properties.missing_value and properties.missing_value.sentinel
         self._hasher = TokenHasher(properties, keys, bits)
         self._per_token, self._per_feature = self._insertions()
+        self._plain = PlainColumn.of(spec, keys[0], bits, self._per_token, self._per_feature)
         self._ngrams = self._ngram_table()
         self._token_positions: dict[str, NDArray[np.uint32]] = {}
         self.clear()
@@ -100,6 +102,19 @@ class FeatureEncoder:
 
         Raises what clkhash's specification, tokeniser or hash raises for an invalid value.
         """
+        if self._plain is None:
+            self._add_any(column, out)
+        elif not self._plain.add(column, out):
+            left = self._plain.add_ascii(column, out)
+            if left is None:
+                self._add_any(column, out)
+            elif left:
+                rest = np.zeros((len(left), out.shape[1]), dtype=np.uint64)
+                self._add_any([column[row] for row in left], rest)
+                out[left] |= rest
+
+    def _add_any(self, column: Sequence[str], out: NDArray[np.uint64]) -> None:
+        """The general path: distinct values through clkhash's rules, cached by value."""
         if self._mostly_new or self._known + len(column) > self._limit or self._seen > _ROWS_REMEMBERED:
             self.clear()
         first = self._seen

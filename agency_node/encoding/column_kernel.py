@@ -1,0 +1,278 @@
+"""The kernel behind :mod:`agency_node.encoding.columns`: one column of text to bits of Bloom filters."""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agency_node.encoding.blake import compress
+from agency_node.encoding.kernels import kernel
+
+SEPARATOR: Final = 0x1F
+"""Ends every value (ASCII's unit separator); a value that holds it is for the general path."""
+
+SKIPPED: Final = 0x1E
+"""A value of this one character stands for one that is encoded elsewhere."""
+
+ANY_CASE, UPPER_CASE, LOWER_CASE = 0, 1, 2
+INVALID: Final = -1
+
+_SPACE: Final = 32
+_DASH: Final = 45
+_ZERO: Final = 48
+_SHORTS: Final = 32
+_KEPT_EXACT: Final = 7
+_FEWEST_MASKED: Final = 3
+_LONGEST_TOKEN: Final = 128
+_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
+_MARK = np.uint64(1 << 63)
+
+
+@kernel
+def _is_iso_date(codes: NDArray[np.uint8], at: int) -> bool:
+    """Whether the ten characters are a real date of the year 1000 or later."""
+    for place in range(10):
+        code = codes[at + place]
+        if place == 4 or place == 7:
+            if code != _DASH:
+                return False
+        elif code < _ZERO or code > _ZERO + 9:
+            return False
+    year, month, day = np.int64(0), np.int64(0), np.int64(0)
+    for place in range(4):
+        year = year * 10 + np.int64(codes[at + place]) - _ZERO
+    for place in range(2):
+        month = month * 10 + np.int64(codes[at + 5 + place]) - _ZERO
+        day = day * 10 + np.int64(codes[at + 8 + place]) - _ZERO
+    if year < 1000 or month < 1 or month > 12 or day < 1:
+        return False
+    longest = 31
+    if month == 4 or month == 6 or month == 9 or month == 11:
+        longest = 30
+    elif month == 2:
+        longest = 29 if year % 4 == 0 and (year % 100 != 0 or year % 400 == 0) else 28
+    return day <= longest
+
+
+@kernel
+def _hash_token(
+    states: NDArray[np.uint64],
+    message: NDArray[np.uint8],
+    words: NDArray[np.uint64],
+    length: int,
+    first: int,
+    end: int,
+    bit_mask: int,
+    digest: NDArray[np.uint64],
+    row: NDArray[np.uint16],
+) -> None:
+    """Fill digests ``first`` to ``end`` of ``row``, reduced to bits of the filter in word order."""
+    for place in range(length, _LONGEST_TOKEN):
+        message[place] = 0
+    for block in range(first, end):
+        compress(states[block], words, _LONGEST_TOKEN + length, True, digest)
+        for word in range(8):
+            for part in range(4):
+                short = (digest[word] >> np.uint64(16 * part)) & np.uint64(bit_mask & 0xFFFF)
+                row[block * _SHORTS + word * 4 + part] = np.uint16(short ^ np.uint64(7))
+
+
+@kernel
+def _set_bits(
+    positions: NDArray[np.uint16], slot: np.uint64, times: int, words: NDArray[np.uint64], row: int
+) -> None:
+    """Set the first ``times`` bits of a token in ``words[row]``."""
+    for draw in range(np.uint64(times)):
+        bit = np.uint64(positions[slot, draw])
+        words[np.uint64(row), bit >> np.uint64(6)] |= np.uint64(1) << (bit & np.uint64(63))
+
+
+@kernel
+def _write_token(
+    codes: NDArray[np.uint8],
+    begin: int,
+    length: int,
+    n: int,
+    place: int,
+    key: np.uint64,
+    message: NDArray[np.uint8],
+) -> int:
+    """Write the token as clkhash would encode it; its length. ``place`` is its 1-based position, or 0."""
+    if n == 0:
+        for part in range(length):
+            message[part] = codes[begin + part]
+        return length
+    size = 0
+    if place > 0:
+        size = _write_number(place, message)
+        message[size] = _SPACE
+        size += 1
+    for part in range(n):
+        message[size + part] = np.uint8((key >> np.uint64(8 * (n - 1 - part))) & np.uint64(0xFF))
+    return size + n
+
+
+@kernel
+def _write_number(number: int, message: NDArray[np.uint8]) -> int:
+    """Write a positive number in decimal; its length."""
+    digits = 0
+    rest = number
+    while rest > 0:
+        digits += 1
+        rest //= 10
+    rest = number
+    for place in range(digits):
+        message[digits - 1 - place] = _ZERO + rest % 10
+        rest //= 10
+    return digits
+
+
+@kernel
+def add_column(
+    codes: NDArray[np.uint8],
+    tail: int,
+    row: int,
+    place: int,
+    skip: bool,
+    settings: NDArray[np.int64],
+    states: NDArray[np.uint64],
+    keys: NDArray[np.uint64],
+    filled: NDArray[np.uint8],
+    positions: NDArray[np.uint16],
+    classes: NDArray[np.uint8],
+    mask_of: NDArray[np.uint16],
+    masks: NDArray[np.uint64],
+    counts: NDArray[np.int64],
+    filters: NDArray[np.uint64],
+) -> tuple[int, int]:
+    """Set the bits of the values in ``codes[place:tail]``, each ended by a separator, from row ``row`` on.
+
+    Behind ``tail`` stand the sentinel of missing values and its replacement; ``settings`` is what
+    ``PlainColumn`` puts there. Dates lose their dashes in place.
+
+    What is known of tokens: ``keys`` is an open-addressing table of packed tokens (0: free), with ``filled``
+    (digests known) and ``positions`` by slot. A token inserted k times sets the same bits in every value,
+    and few k occur: ``classes`` numbers them by k (0: none yet), ``mask_of`` (slot, class) names the row of
+    ``masks`` that holds those bits (0: none yet). ``counts`` is how many slots, classes and masks are taken.
+
+    Returns (next row, next place); the row is INVALID for a value that is not acceptable, and short of the
+    number of rows when the table is too full to go on.
+    """
+    n, positional, per_token, per_feature, bit_mask = (
+        settings[0], settings[1] != 0, settings[2], settings[3], settings[4]
+    )  # fmt: skip
+    case, shortest, longest, is_date = settings[5], settings[6], settings[7], settings[8] != 0
+    sentinel_length, replacement_length = settings[9], settings[10]
+    slot_mask = np.uint64(keys.size - 1)
+    limit = keys.size // 2
+    gram_mask = (np.uint64(1) << np.uint64(8 * n)) - np.uint64(1)
+    width = np.uint64(filters.shape[1])
+    words = np.zeros(16, dtype=np.uint64)
+    message = words.view(np.uint8)
+    digest = np.empty(8, dtype=np.uint64)
+    while place < tail:
+        if row == filters.shape[0]:
+            return INVALID, place
+        start = place
+        lower, upper = False, False
+        while codes[place] != SEPARATOR:
+            code = codes[place]
+            lower |= 97 <= code <= 122
+            upper |= 65 <= code <= 90
+            place += 1
+        begin, length = start, place - start
+        place += 1
+        if skip and length == 1 and codes[begin] == SKIPPED:
+            row += 1
+            continue
+        is_missing = length == sentinel_length
+        if is_missing:
+            for index in range(length):
+                if codes[begin + index] != codes[tail + index]:
+                    is_missing = False
+                    break
+        if is_missing:
+            begin, length = tail + sentinel_length, replacement_length
+        elif (
+            (case == UPPER_CASE and lower)
+            or (case == LOWER_CASE and upper)
+            or length < shortest
+            or length > longest
+            or (is_date and (length != 10 or not _is_iso_date(codes, begin)))
+        ):
+            return INVALID, start
+        if length == 0:
+            row += 1
+            continue
+        if n == 0 and length > _LONGEST_TOKEN:
+            return INVALID, start
+        if counts[0] + length + n > limit:
+            return row, start
+        if is_date and not is_missing:
+            codes[begin + 4], codes[begin + 5] = codes[begin + 5], codes[begin + 6]
+            codes[begin + 6], codes[begin + 7] = codes[begin + 8], codes[begin + 9]
+            length = 8
+        count = length + n - 1 if n > 0 else 1
+        base, residue = per_token, 0
+        if per_token == 0:
+            base = per_feature // count
+            residue = per_feature - base * count
+        key = np.uint64(0)
+        for _ in range(n - 1):
+            key = (key << np.uint64(8)) | np.uint64(_SPACE)
+        for index in range(count):
+            times = base + 1 if index < residue else base
+            if times == 0:
+                break
+            if n > 0:
+                code = codes[begin + index] if index < length else np.uint8(_SPACE)
+                key = ((key << np.uint64(8)) | np.uint64(code)) & gram_mask
+                full = key | _MARK
+                if positional:
+                    full |= np.uint64(index + 1) << np.uint64(8 * n)
+            elif length <= _KEPT_EXACT:
+                full = _MARK | (np.uint64(length) << np.uint64(56))
+                for part in range(length):
+                    full |= np.uint64(codes[begin + part]) << np.uint64(8 * part)
+            else:
+                full = np.uint64(0)
+            slot = np.uint64(keys.size)
+            if full == 0:
+                filled[slot] = 0
+            else:
+                mixed = full * _MULTIPLIER
+                slot = (mixed ^ (mixed >> np.uint64(32))) & slot_mask
+                while keys[slot] != full and keys[slot] != 0:
+                    slot = (slot + np.uint64(1)) & slot_mask
+                if keys[slot] == 0:
+                    keys[slot] = full
+                    counts[0] += 1
+            needed = (times + _SHORTS - 1) // _SHORTS
+            if filled[slot] < needed:
+                size = _write_token(codes, begin, length, n, index + 1 if positional else 0, key, message)
+                known = filled[slot]
+                _hash_token(states, message, words, size, known, needed, bit_mask, digest, positions[slot])
+                filled[slot] = needed
+            if times < _FEWEST_MASKED or full == 0:
+                _set_bits(positions, slot, times, filters, row)
+                continue
+            kind = classes[times]
+            if kind == 0:
+                if counts[1] == mask_of.shape[1] - 1:
+                    _set_bits(positions, slot, times, filters, row)
+                    continue
+                counts[1] += 1
+                kind = classes[times] = counts[1]
+            mask = np.uint64(mask_of[slot, kind])
+            if mask == 0:
+                if counts[2] == masks.shape[0] - 1:
+                    _set_bits(positions, slot, times, filters, row)
+                    continue
+                counts[2] += 1
+                mask = np.uint64(counts[2])
+                mask_of[slot, kind] = mask
+                _set_bits(positions, slot, times, masks, counts[2])
+            for word in range(width):
+                filters[np.uint64(row), word] |= masks[mask, word]
+        row += 1
+    return row, place
