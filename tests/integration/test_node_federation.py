@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from prometheus_client import generate_latest
 
 from policies.statements import PolicyAction
 from protos.wire.errors import ErrorCode, RefusedError
@@ -179,3 +180,19 @@ def listening_ports() -> set[int]:
             if fields[3] == "0A" and fields[9] in inodes:
                 ports.add(int(fields[1].rpartition(":")[2], 16))
     return ports
+
+
+async def test_decoys_go_up_stay_put_and_stand_for_nobody(tmp_path: Path) -> None:
+    sections = {"upload": "decoys_percent = 10", "metrics": 'address = "127.0.0.1:0"'}
+    async with running_nodes(tmp_path, (POLICE, CARE), **sections) as world:
+        world.folders[POLICE].people(person(n) for n in range(50))
+        await world.agree((POLICE, CARE))
+        assert (await world.sync(POLICE)).counts["rows_sent"] == 55
+        assert (await world.sync(POLICE)).counts["rows_sent"] == 0
+        async with world.nodes[POLICE].parts.store.transaction() as tx:
+            assert await tx.handles.count(LINKAGE) == 50
+            entries = await tx.handles.in_range(LINKAGE, b"", None)
+        assert sum(entry.decoy for entry in entries.values()) == 5
+        shown = generate_latest(world.nodes[POLICE].metrics.registry).decode()
+        assert "tallystick_node_broker_connected 1.0" in shown
+        assert "p1" not in shown
