@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from agency_node.audit_check import CheckReport
 from agency_node.rpc.ports import PictureItem
 from tallystick.demo.disclosing import Asked
 from tallystick.demo.linking import Score
@@ -75,3 +76,11 @@ def show_picture(console: Console, items: Sequence[PictureItem]) -> None:
         what = f"[italic]{escape(item.record_type.replace('_', ' '))}[/italic]  {escape(summary)}"
         table.add_row(item.occurred or "undated", NAMES.get(item.agency_id, item.agency_id), what)
     console.print(table)
+
+
+def show_audit(console: Console, agency: str, report: CheckReport) -> None:
+    """One log's verification: what is wrong, or that nothing is."""
+    verdict = "sound" if not report.findings else f"{len(report.findings)} findings"
+    console.print(f"   {NAMES[agency]}: {report.size} entries, {verdict}.")
+    for finding in report.findings:
+        console.print(f"      {escape(finding.message)}")

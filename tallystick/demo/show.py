@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from agency_node.audit_check import check_export
 from policies.ids import LinkageId
 from protos.wire.errors import RefusedError
 from tallystick.demo.disclosing import (
@@ -34,7 +35,7 @@ from tallystick.demo.linking import (
     wait_for_keys,
 )
 from tallystick.demo.officers import NAMES
-from tallystick.demo.output import heading, show_asked, show_picture, show_score, show_withheld
+from tallystick.demo.output import heading, show_asked, show_audit, show_picture, show_score, show_withheld
 from tallystick.demo.servers import Servers, accepts_connections, free_port
 from tallystick.demo.stage import Stage, prepare, write_population
 from tallystick.population import AGENCIES, Population, generate
@@ -147,13 +148,11 @@ async def _disclose(console: Console, stage: Stage, clients: Clients) -> None:
 
 
 async def _audit(console: Console, clients: Clients, folder: Path) -> None:
-    from agency_node.audit_export import verify_export
-
     heading(console, 8, "The audit logs, verified offline")
     exported = await export_audits(clients, folder / "audit")
     for agency, target in exported.items():
-        report = await asyncio.to_thread(verify_export, target, datetime.now(UTC))
-        console.print(f"   {NAMES[agency]}: {report.summary}")
+        report = await asyncio.to_thread(check_export, target, datetime.now(UTC))
+        show_audit(console, agency, report)
 
 
 async def _stay(console: Console, stage: Stage) -> None:
