@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -24,8 +23,8 @@ from tests.simulator.disclosure_nodes import (
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    made = await make_world(tmp_path)
+async def world() -> AsyncIterator[World]:
+    made = await make_world()
     yield made
     await made.close()
 
@@ -206,12 +205,10 @@ async def test_who_saw_what_about_a_subject(world: World) -> None:
     }
 
 
-async def test_answers_have_one_of_a_few_sizes_and_leave_on_the_stroke(tmp_path: Path) -> None:
+async def test_answers_have_one_of_a_few_sizes_and_leave_on_the_stroke() -> None:
     sizes = set()
     for handle in (None, DECOY_AT_CARE):
-        folder = tmp_path / str(handle is None)
-        folder.mkdir()
-        world = await make_world(folder, answer_seconds=2)
+        world = await make_world(answer_seconds=2)
         if handle is not None:
             world.handle = handle
         await world.ask()

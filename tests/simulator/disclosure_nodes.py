@@ -230,7 +230,7 @@ class World:
         if message is None or to not in self.nodes:
             return 0
         self.delivered.append(message)
-        await self.nodes[to].mailbox.take(_Acknowledged(), message)
+        await self.nodes[to].mailbox.take(AcknowledgingRelay(), message)
         return 1
 
     # -- what people do
@@ -284,7 +284,7 @@ class World:
             await node.store.close()
 
 
-class _Acknowledged:
+class AcknowledgingRelay:
     """The part of the relay that a mailbox needs when it takes a message."""
 
     async def send(self, message: object) -> bool:
@@ -339,23 +339,27 @@ AGREEMENT_SIGNERS = tuple((f"{name}.siro", name, OfficerRole.SIRO) for name in (
 
 
 async def make_world(
-    folder: Path,
+    folder: Path | None = None,
     *,
     policy: SharingPolicy | None = None,
     signers: Sequence[tuple[str, AgencyId, OfficerRole]] = POLICY_SIGNERS,
     answer_seconds: float = 0,
 ) -> World:
-    """A world in which the police may ask social care about Susan."""
+    """A world in which the police may ask social care about Susan; without a folder it is kept in memory."""
     clock = Clock()
     sealing = {POLICE: generate_sealing_key(), CARE: generate_sealing_key()}
     registries = Registries(registry_with(sealing))
     policy = policy or sample_policy()
     bundles = [signed_bundle(policy, signers), signed_bundle(sample_agreement(), AGREEMENT_SIGNERS)]
     settings = DisclosureSettings(answer_seconds=answer_seconds)
-    nodes = {
-        name: await _node(name, folder, clock, registries, key, settings, bundles)
-        for name, key in sealing.items()
-    }
+    nodes: dict[AgencyId, SimNode] = {}
+    for name, sealing_key in sealing.items():
+        nodes[name] = node = open_node(folder, _keys(name, sealing_key), clock, registries, settings)
+        await migrations.upgrade(node.store.engine)
+        async with node.store.transaction() as tx:
+            for bundle in bundles:
+                digest = Envelope.from_bytes(bundle.document).digest
+                await tx.documents.put(digest, bundle, clock.now)
     police, care = nodes[POLICE], nodes[CARE]
     police.records.add(SUSAN_AT_POLICE, SUSAN, [])
     care.records.add(SUSAN_AT_CARE, SUSAN, care_records())
@@ -376,16 +380,8 @@ async def make_world(
     return world
 
 
-async def _node(
-    name: AgencyId,
-    folder: Path,
-    clock: Clock,
-    registries: Registries,
-    sealing: SealingPrivateKey,
-    settings: DisclosureSettings,
-    bundles: Sequence[DocumentBundle],
-) -> SimNode:
-    keys = NodeKeys(
+def _keys(name: AgencyId, sealing: SealingPrivateKey) -> NodeKeys:
+    return NodeKeys(
         FEDERATION,
         name,
         key_of(f"node {name}"),
@@ -393,13 +389,22 @@ async def _node(
         Wrapper(secrets.token_bytes(32)),
         Wrapper(secrets.token_bytes(32)),
     )
-    store = NodeStore.open(f"sqlite:///{folder / f'{name}.db'}")
-    await migrations.upgrade(store.engine)
+
+
+def open_node(
+    folder: Path | None,
+    keys: NodeKeys,
+    clock: Clock,
+    registries: Registries,
+    settings: DisclosureSettings,
+    records: Records | None = None,
+) -> SimNode:
+    """The node over a database in `folder` or in memory, which must have been migrated before it is used."""
+    store = NodeStore.open("sqlite://" if folder is None else f"sqlite:///{folder / f'{keys.agency}.db'}")
     log = AuditLog(keys, keys.audit_wrapper, clock)
     book = PolicyBook(keys, log)
     mailbox = Mailbox(store, keys, registries, log, clock)
-    records = Records()
-    links = LinkBook(store, keys, log)
+    held = records or Records()
     context = DisclosureContext(
         identity=keys,
         store=store,
@@ -407,15 +412,11 @@ async def _node(
         book=book,
         mailbox=mailbox,
         ring=FixedKeys(),
-        links=links,
+        links=LinkBook(store, keys, log),
         log=log,
         vault=Vault(keys.wrapper),
-        reader=records,
+        reader=held,
         clock=clock,
         settings=settings,
     )
-    async with store.transaction() as tx:
-        for bundle in bundles:
-            digest = Envelope.from_bytes(bundle.document).digest
-            await tx.documents.put(digest, bundle, clock.now)
-    return SimNode(name, clock, keys, store, mailbox, book, log, records, Disclosure(context))
+    return SimNode(keys.agency, clock, keys, store, mailbox, book, log, held, Disclosure(context))

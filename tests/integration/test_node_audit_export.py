@@ -1,0 +1,282 @@
+"""An exported log: sound as it is, and not sound after any change, even by who holds the node's key."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from agency_node.audit_check import ExportUnusableError, check_export
+from agency_node.audit_cli import audit_app
+from agency_node.audit_export import FILES, MANIFEST, AuditManifest
+from crypto.audit import AuditAction
+from crypto.canonical import JsonValue, b64u, canonical_json, parse_canonical, sha256_hex, unb64u
+from crypto.envelope import Envelope, sign_envelope
+from policies.codec import open_document, payload_type, write
+from policies.ids import Hash256, Line
+from tests.simulator.disclosure_nodes import SUSAN_AT_CARE, World, make_world
+from tests.simulator.policies import NOW, FederationSimulator, key_of
+
+SIM = FederationSimulator()
+ROOT = SIM.root_signed(SIM.root())
+ANCHOR = ROOT.digest
+Change = Callable[[Path], None]
+
+
+async def enrol(world: World) -> None:
+    """Gives social care the trust documents that an export holds."""
+    registry = world.registries.registry
+    async with world.care.store.transaction() as tx:
+        await tx.trust.add_root(1, ROOT.to_bytes())
+        await tx.trust.put_registry(registry.version, SIM.root_signed(registry).to_bytes())
+
+
+async def write_export(world: World, folder: Path) -> None:
+    folder.mkdir()  # noqa: ASYNC240 - nothing else runs
+    async for name, chunk in world.care.disclosure.export_audit():
+        with (folder / name).open("ab") as stream:
+            stream.write(chunk)
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    made = await make_world()
+    await enrol(made)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def export(world: World, tmp_path: Path) -> Path:
+    for tier in (1, 2):
+        request_id = await world.ask(tier=tier)
+        await world.deliver()
+    await world.approve(request_id, world.care, "care.approver", "approver")
+    await world.deliver()
+    await world.care.disclosure.ask_witnesses()
+    await world.deliver()
+    await write_export(world, tmp_path / "export")
+    return tmp_path / "export"
+
+
+def kinds(folder: Path, now: datetime = NOW + timedelta(minutes=5), witnesses: int = 0) -> set[str]:
+    report = check_export(folder, now, anchor=ANCHOR, witnesses=witnesses)
+    return {item.kind for item in report.findings}
+
+
+def resigned(folder: Path, **changes: object) -> None:
+    """What an administrator with the node's key can do: a new manifest over the changed files."""
+    manifest = open_document(AuditManifest, Envelope.from_bytes((folder / MANIFEST).read_bytes()))
+    files = {Line(name): Hash256(sha256_hex((folder / name).read_bytes())) for name in FILES}
+    made = replace(manifest, files=files, **changes)  # type: ignore[arg-type] # the test names real fields
+    envelope = sign_envelope(payload_type(AuditManifest), write(made), [key_of("node care")])
+    (folder / MANIFEST).write_bytes(envelope.to_bytes())
+
+
+def edited(name: str, number: int, change: Callable[[dict[str, JsonValue]], None]) -> Change:
+    """Changes one line of a file of canonical JSON."""
+
+    def apply(folder: Path) -> None:
+        lines = (folder / name).read_bytes().splitlines()
+        value = parse_canonical(lines[number])
+        assert isinstance(value, dict)
+        change(value)
+        lines[number] = canonical_json(value)
+        (folder / name).write_bytes(b"".join(line + b"\n" for line in lines))
+
+    return apply
+
+
+def without(name: str, number: int) -> Change:
+    """Takes a line out of a file."""
+
+    def apply(folder: Path) -> None:
+        lines = (folder / name).read_bytes().splitlines()
+        del lines[number]
+        (folder / name).write_bytes(b"".join(line + b"\n" for line in lines))
+
+    return apply
+
+
+def setting(key: str, value: JsonValue) -> Callable[[dict[str, JsonValue]], None]:
+    def change(line: dict[str, JsonValue]) -> None:
+        assert line[key] != value
+        line[key] = value
+
+    return change
+
+
+def flipped(key: str) -> Callable[[dict[str, JsonValue]], None]:
+    """Flips the last bit of bytes in base64url."""
+
+    def change(line: dict[str, JsonValue]) -> None:
+        raw = unb64u(str(line[key]))
+        line[key] = b64u(raw[:-1] + bytes([raw[-1] ^ 1]))
+
+    return change
+
+
+def root_changed(line: dict[str, JsonValue]) -> None:
+    text = str(line["note"]).split("\n")
+    text[2] = ("A" if text[2][0] != "A" else "B") + text[2][1:]
+    line["note"] = "\n".join(text)
+
+
+LEAF = "leaves.jsonl"
+LEAF_CHANGES: dict[str, JsonValue] = {
+    "v": 2,
+    "seq": 7,
+    "time": "2026-03-02T08:59:59Z",
+    "origin": "testshire/agency/nhs/audit",
+    "action": "purged",
+    "actor": "0" * 64,
+    "subject": "0" * 64,
+    "policy": "0" * 64,
+    "ref": "0" * 64,
+    "details": "0" * 64,
+}
+CHANGES: dict[str, Change] = {
+    **{f"leaf {key}": edited(LEAF, 1, setting(key, value)) for key, value in LEAF_CHANGES.items()},
+    "first leaf gone": without(LEAF, 0),
+    "middle leaf gone": without(LEAF, 2),
+    "last leaf gone": without(LEAF, -1),
+    "details changed": edited("sealed.jsonl", 1, flipped("sealed")),
+    "details under another number": edited("sealed.jsonl", 1, setting("seq", 2)),
+    "details gone": without("sealed.jsonl", 1),
+    "last details gone": without("sealed.jsonl", -1),
+    "head changed": edited("checkpoints.jsonl", -1, root_changed),
+    "no heads": lambda folder: (folder / "checkpoints.jsonl").write_bytes(b"") and None,
+    "newest head gone": without("checkpoints.jsonl", -1),
+    "root changed": edited("roots.jsonl", 0, flipped("envelope")),
+    "registry changed": lambda folder: _replace(folder / "registry.json", b'"payload":"ey', b'"payload":"eY'),
+    "document changed": edited("documents.jsonl", 0, flipped("document")),
+    "statement gone": edited("documents.jsonl", 0, lambda line: _pop(line, "statements")),
+    "hash of another": edited("documents.jsonl", 0, setting("hash", "0" * 64)),
+}
+
+
+def _pop(line: dict[str, JsonValue], key: str) -> None:
+    value = line[key]
+    assert isinstance(value, list)
+    value.pop()
+
+
+def _replace(path: Path, old: bytes, new: bytes) -> None:
+    data = path.read_bytes()
+    assert old in data
+    path.write_bytes(data.replace(old, new))
+
+
+async def test_an_untouched_export_is_sound(export: Path) -> None:
+    report = check_export(export, NOW + timedelta(minutes=5), anchor=ANCHOR)
+    assert report.findings == () and report.size >= 6
+    assert any("vouch" in note for note in report.notes)
+    assert kinds(export, witnesses=1) == set()
+    assert kinds(export, witnesses=2) == {"unwitnessed-head"}
+
+
+async def test_every_change_is_found_and_found_again_after_a_new_manifest(export: Path) -> None:
+    # A policy comes before the agreement or after it; the tests about statements need the policy.
+    lines = sorted((export / "documents.jsonl").read_bytes().splitlines(), key=lambda x: b"sharing" not in x)
+    (export / "documents.jsonl").write_bytes(b"".join(line + b"\n" for line in lines))
+    resigned(export)
+    assert kinds(export) == set()
+    for name, change in CHANGES.items():
+        for resign in (False, True):
+            folder = export.parent / "changed"
+            shutil.copytree(export, folder)
+            change(folder)
+            if resign:
+                resigned(folder)
+            found = kinds(folder)
+            assert found, f"{name}, {'with' if resign else 'without'} a new manifest"
+            assert ("altered-file" in found) is not resign, name
+            shutil.rmtree(folder)
+
+
+async def test_a_manifest_of_another_key_agency_or_size(export: Path) -> None:
+    manifest = open_document(AuditManifest, Envelope.from_bytes((export / MANIFEST).read_bytes()))
+    forged = sign_envelope(payload_type(AuditManifest), write(manifest), [key_of("node nhs")])
+    (export / MANIFEST).write_bytes(forged.to_bytes())
+    assert kinds(export) == {"manifest"}
+    resigned(export, size=manifest.size - 1)
+    assert kinds(export) == {"manifest"}
+    resigned(export, size=manifest.size, origin=Line("testshire/agency/nhs/audit"))
+    assert kinds(export) == {"manifest"}
+
+
+async def test_another_federations_anchor(export: Path) -> None:
+    report = check_export(export, NOW, anchor="0" * 64)
+    assert [item.kind for item in report.findings] == ["untrusted"]
+
+
+@pytest.mark.parametrize("name", [*FILES, MANIFEST])
+async def test_a_missing_file_is_not_verified_at_all(export: Path, name: str) -> None:
+    (export / name).unlink()
+    with pytest.raises(ExportUnusableError):
+        check_export(export, NOW, anchor=ANCHOR)
+
+
+async def test_releases_receipts_and_break_glass_that_do_not_fit(world: World, tmp_path: Path) -> None:
+    async with world.care.store.transaction() as tx:
+        append = world.care.log.append
+        release, receipt = AuditAction.DISCLOSURE_RELEASED, AuditAction.RECEIPT_RECEIVED
+        await append(tx, release, actor="care", body={}, policy=world.policy_hash, ref="a" * 64)
+        await append(tx, AuditAction.POLICY_SUSPENDED, actor="care", body={}, policy=world.policy_hash)
+        await append(tx, release, actor="care", body={}, policy=world.policy_hash, ref="b" * 64)
+        await append(tx, release, actor="care", body={}, policy="c" * 64)
+        await append(tx, release, actor="care", body={})
+        await append(tx, receipt, actor="police", body={}, ref="d" * 64)
+        await append(tx, AuditAction.BREAK_GLASS_INVOKED, actor="x", body={}, subject=SUSAN_AT_CARE)
+    await write_export(world, tmp_path / "bad")
+    report = check_export(tmp_path / "bad", NOW + timedelta(hours=25), anchor=ANCHOR)
+    found = [(item.kind, item.seq) for item in report.findings]
+    assert sorted(found, key=str) == sorted(
+        [
+            ("policy-not-in-force", 2),
+            ("policy-not-in-force", 3),
+            ("policy-not-in-force", 4),
+            ("receipt-without-release", 5),
+            ("unreviewed-break-glass", 6),
+        ],
+        key=str,
+    )
+
+
+async def test_erasure_leaves_an_export_sound(world: World, export: Path, tmp_path: Path) -> None:
+    async with world.care.store.transaction() as tx:
+        assert await world.care.log.erase(tx, SUSAN_AT_CARE)
+    await write_export(world, tmp_path / "after")
+    assert kinds(tmp_path / "after") == set()
+
+
+async def test_the_command_speaks_english_and_json_and_has_three_exit_codes(export: Path) -> None:
+    runner = CliRunner()
+    good = runner.invoke(audit_app, ["verify", str(export)])
+    assert good.exit_code == 0 and "Sound" in good.output and ANCHOR in good.output
+    CHANGES["leaf actor"](export)
+    bad = runner.invoke(audit_app, ["verify", str(export), "--json", "--anchor", ANCHOR])
+    assert bad.exit_code == 1 and not json.loads(bad.output)["sound"]
+    assert runner.invoke(audit_app, ["verify", str(export)]).output.count("FOUND") >= 1
+    assert runner.invoke(audit_app, ["verify", str(export.parent)]).exit_code == 2
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("unshare") is None, reason="only root can make a network namespace"
+)
+async def test_verification_needs_no_network(export: Path) -> None:
+    script = "import sys; from agency_node.audit_cli import audit_app; audit_app(sys.argv[1:])"
+    command = ["unshare", "-n", sys.executable, "-c", script, "verify", str(export), "--anchor", ANCHOR]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)  # noqa: ASYNC221 - nothing else runs
+    if "Operation not permitted" in done.stderr:
+        pytest.skip("no network namespace can be made here")
+    assert done.returncode == 0 and "Sound" in done.stdout, done.stderr
