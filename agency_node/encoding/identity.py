@@ -4,12 +4,16 @@ The requester sends, for each identifying field that it holds,
 
 ::
 
-    HMAC-SHA-256(identity key, frame("tallystick/identity/v1", request id, field, normalised value))
+    HMAC-SHA-256(identity key, frame("tallystick/identity/v1", request id, field, value))
 
 with :func:`crypto.derive.frame`. The provider computes the same over every identity of the linked subject
 and counts the fields on which they agree. The request id keeps evidence of two requests from being
 compared. The key is shared by the agencies of the linkage, so evidence hides values from the relay, not
 from the provider.
+
+``value`` is the normalised value, made forgiving where agencies write one truth in two ways: of
+``given_names`` the first name only; of ``date_of_birth`` the year, then the smaller and the larger of day and
+month (``1986 04 07``), because swapping them is the commonest slip.
 """
 
 import hmac
@@ -30,7 +34,7 @@ def identity_evidence(identity: Identity, key: bytes, request_id: str) -> dict[s
     return {
         field: _evidence(field, value, key, request_id)
         for field in EVIDENCE_FIELDS
-        if (value := identity.fields.get(field))
+        if (value := _forgiving(field, identity.fields.get(field, "")))
     }
 
 
@@ -48,6 +52,15 @@ def agreeing_fields(
             if hmac.compare_digest(own, evidence.get(field, b"")):
                 agreeing.add(field)
     return frozenset(agreeing)
+
+
+def _forgiving(field: str, value: str) -> str:
+    if field == "given_names":
+        return value.partition(" ")[0]
+    if field == "date_of_birth" and value:
+        year, *day_and_month = value.split("-")
+        return " ".join((year, *sorted(day_and_month)))
+    return value
 
 
 def _evidence(field: str, value: str, key: bytes, request_id: str) -> bytes:

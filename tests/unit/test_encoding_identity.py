@@ -36,6 +36,15 @@ def test_agreement_is_counted_over_all_identities() -> None:
     assert agreeing_fields(evidence, [], KEY, "r1") == frozenset()
 
 
+def test_a_swapped_day_and_a_second_name_do_not_hide_the_same_person() -> None:
+    asked = Identity({"given_names": "SUSAN MARGARET", "date_of_birth": "1986-04-07"})
+    swapped = Identity({"given_names": "SUSAN", "date_of_birth": "1986-07-04"})
+    other_year = Identity({"given_names": "SUZANNE", "date_of_birth": "1987-04-07"})
+    evidence = identity_evidence(asked, KEY, "r1")
+    assert agreeing_fields(evidence, [swapped], KEY, "r1") == {"given_names", "date_of_birth"}
+    assert agreeing_fields(evidence, [other_year], KEY, "r1") == frozenset()
+
+
 def test_evidence_is_bound_to_request_key_and_field() -> None:
     evidence = identity_evidence(SUSAN, KEY, "r1")
     assert not agreeing_fields(evidence, [SUSAN], KEY, "r2")
