@@ -158,7 +158,7 @@ def queue(as_json: AsJson = False, config: Config = _CONFIG) -> None:
     _show_list([item for item in found if item.state == "waiting"], as_json)
 
 
-@approve_app.command("yes")
+@approve_app.command("approve")
 @stop_on_error
 def approve(
     request_id: RequestId,
@@ -173,7 +173,7 @@ def approve(
     _decide(request_id, "approve", key, officer, role, reason, passphrase_file, config)
 
 
-@approve_app.command("no")
+@approve_app.command("reject")
 @stop_on_error
 def reject(
     request_id: RequestId,

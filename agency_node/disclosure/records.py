@@ -56,6 +56,10 @@ class RecordReader(Protocol):
         """Everything about one subject, or None where the source no longer has it."""
         ...
 
+    def close(self) -> None:
+        """Closes the source."""
+        ...
+
 
 class SourceReader:
     """Reads from the agency's source, in one thread of its own, for sources keep their connection there.

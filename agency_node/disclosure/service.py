@@ -164,6 +164,10 @@ class Disclosure:
             await self._witnessing.ask()
             self._signed = now
 
+    def close(self) -> None:
+        """Closes the agency's source."""
+        self.context.reader.close()
+
     async def ask_witnesses(self) -> int:
         """Signs the log's head and shows it to the other agencies; how many were asked."""
         return await self._witnessing.ask()

@@ -385,7 +385,7 @@ DRAFTS: dict[str, tuple[dict[str, object], ErrorCode, str]] = {
 async def test_a_draft_that_cannot_become_a_request(world: World, case: str) -> None:
     changes, code, words = DRAFTS[case]
     with pytest.raises(RefusedError, match=words) as refused:
-        await world.ask(**changes)
+        await world.police.disclosure.prepare_request(world.draft(**changes))
     assert refused.value.code is code
     assert await world.police.actions() == [] and await world.police.queued() == ()
 

@@ -154,7 +154,7 @@ CHANGES: dict[str, Change] = {
     "details gone": without("sealed.jsonl", 1),
     "last details gone": without("sealed.jsonl", -1),
     "head changed": edited("checkpoints.jsonl", -1, root_changed),
-    "no heads": lambda folder: (folder / "checkpoints.jsonl").write_bytes(b"") and None,
+    "no heads": lambda folder: os.truncate(folder / "checkpoints.jsonl", 0),
     "newest head gone": without("checkpoints.jsonl", -1),
     "root changed": edited("roots.jsonl", 0, flipped("envelope")),
     "registry changed": lambda folder: _replace(folder / "registry.json", b'"payload":"ey', b'"payload":"eY'),

@@ -104,6 +104,9 @@ class Records:
             return None
         return Holding(self.subjects[subject], tuple(self.records[subject]))
 
+    def close(self) -> None:
+        return None
+
 
 def record(
     number: str, kind: str, occurred: date | None, markers: Iterable[str] = (), **fields: str

@@ -1,0 +1,184 @@
+"""Requests, approvals, releases, retention and break-glass on every database."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy.exc import IntegrityError
+
+from agency_node import migrations
+from agency_node.disclosure.model import (
+    Direction,
+    EmergencyUse,
+    ReleaseSide,
+    ReleaseState,
+    RequestState,
+    StoredRelease,
+    StoredRequest,
+)
+from agency_node.store.store import NodeStore
+from policies.ids import DocumentId, PersonId
+from policies.vocabulary import Purpose
+from tests.simulator.policies import CARE, POLICE
+
+NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
+REQUEST = StoredRequest(
+    direction=Direction.RECEIVED,
+    request_id=DocumentId("request-0001"),
+    request_hash="a" * 64,
+    peer=POLICE,
+    state=RequestState.WAITING,
+    officer=PersonId("police.investigator"),
+    purpose=Purpose.DOMESTIC_ABUSE_RISK,
+    tier=2,
+    policy_hash="b" * 64,
+    subject_mac="c" * 64,
+    link_mac="d" * 64,
+    created=NOW,
+    expires=NOW + timedelta(days=7),
+    approvals=0,
+    approvals_needed=1,
+    message_id="e" * 32,
+    wrapped=b"request",
+    outcome=None,
+)
+RELEASE = StoredRelease(
+    side=ReleaseSide.RECEIVED,
+    release_hash="f" * 64,
+    request_id=DocumentId("request-0001"),
+    peer=CARE,
+    state=ReleaseState.OPEN,
+    policy_hash="b" * 64,
+    subject_mac="c" * 64,
+    link_mac="d" * 64,
+    released=NOW,
+    purge_after=NOW + timedelta(days=90),
+    wrapped=b"release",
+)
+
+
+@pytest.fixture(params=["file", "memory", "postgres"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[NodeStore]:
+    if request.param == "postgres":
+        url = str(request.getfixturevalue("postgres_url"))
+    else:
+        url = f"sqlite:///{tmp_path / 'node.db'}" if request.param == "file" else "sqlite://"
+    opened = NodeStore.open(url)
+    await migrations.upgrade(opened.engine)
+    yield opened
+    await opened.close()
+
+
+async def test_requests_come_back_as_they_were(store: NodeStore) -> None:
+    made = replace(
+        REQUEST, direction=Direction.MADE, request_hash="9" * 64, state=RequestState.SENT, message_id="1" * 32
+    )
+    async with store.transaction() as tx:
+        await tx.requests.add(REQUEST)
+        await tx.requests.add(made)
+    async with store.transaction() as tx:
+        assert await tx.requests.get(Direction.RECEIVED, REQUEST.request_id) == REQUEST
+        assert await tx.requests.by_hash(Direction.MADE, "9" * 64) == made
+        assert await tx.requests.by_hash(Direction.MADE, "a" * 64) is None
+        assert await tx.requests.by_message("1" * 32) == made
+        assert len(await tx.requests.listed()) == 2
+        assert await tx.requests.listed(Direction.MADE) == (made,)
+        assert await tx.requests.in_state(Direction.RECEIVED, RequestState.WAITING) == (REQUEST,)
+        assert len(await tx.requests.of_subject("c" * 64)) == 2
+        await tx.requests.settle(Direction.RECEIVED, REQUEST.request_id, RequestState.RELEASED, b"decision")
+        await tx.requests.set_approvals(Direction.RECEIVED, REQUEST.request_id, 1, 1)
+    async with store.transaction() as tx:
+        settled = await tx.requests.get(Direction.RECEIVED, REQUEST.request_id)
+        assert settled == replace(REQUEST, state=RequestState.RELEASED, approvals=1, outcome=b"decision")
+        assert await tx.requests.get(Direction.MADE, REQUEST.request_id) == made
+
+
+async def test_a_request_is_kept_once(store: NodeStore) -> None:
+    async with store.transaction() as tx:
+        await tx.requests.add(REQUEST)
+    with pytest.raises(IntegrityError):
+        async with store.transaction() as tx:
+            await tx.requests.add(REQUEST)
+    with pytest.raises(IntegrityError):
+        async with store.transaction() as tx:
+            await tx.requests.add(replace(REQUEST, request_id=DocumentId("request-0002")))
+
+
+async def test_budgets_count_by_officer_and_by_purpose(store: NodeStore) -> None:
+    other = replace(
+        REQUEST,
+        request_id=DocumentId("request-0002"),
+        request_hash="2" * 64,
+        officer=PersonId("police.other"),
+    )
+    early = replace(
+        REQUEST, request_id=DocumentId("request-0003"), request_hash="3" * 64, created=NOW - timedelta(days=1)
+    )
+    async with store.transaction() as tx:
+        for item in (REQUEST, other, early):
+            await tx.requests.add(item)
+        count = tx.requests.count_since
+        assert await count("b" * 64, NOW, officer="police.investigator") == 1
+        assert await count("b" * 64, NOW, purpose="domestic_abuse_risk") == 2
+        assert await count("b" * 64, NOW - timedelta(days=1)) == 3
+        assert await count("0" * 64, NOW - timedelta(days=1)) == 0
+
+
+async def test_approvals_keep_their_order(store: NodeStore) -> None:
+    async with store.transaction() as tx:
+        for item in (b"one", b"two", b"three"):
+            await tx.approvals.add("a" * 64, item)
+    async with store.transaction() as tx:
+        assert await tx.approvals.of("a" * 64) == (b"one", b"two", b"three")
+        assert await tx.approvals.of("b" * 64) == ()
+
+
+async def test_releases_and_their_clock(store: NodeStore) -> None:
+    given = replace(RELEASE, side=ReleaseSide.GIVEN, wrapped=None)
+    async with store.transaction() as tx:
+        await tx.releases.add(RELEASE)
+        await tx.releases.add(given)
+    async with store.transaction() as tx:
+        assert await tx.releases.get(ReleaseSide.GIVEN, RELEASE.release_hash) == given
+        assert await tx.releases.of_request(ReleaseSide.RECEIVED, "request-0001") == RELEASE
+        assert await tx.releases.of_subject(ReleaseSide.RECEIVED, "c" * 64) == (RELEASE,)
+        assert await tx.releases.of_link(ReleaseSide.GIVEN, "d" * 64) == (given,)
+        assert await tx.retention.due(RELEASE.purge_after - timedelta(seconds=1)) == ()
+        assert await tx.retention.due(RELEASE.purge_after) == (RELEASE,)
+        await tx.retention.purge(RELEASE.release_hash)
+        await tx.releases.set_state(ReleaseSide.GIVEN, RELEASE.release_hash, ReleaseState.RECEIPTED)
+    async with store.transaction() as tx:
+        purged = await tx.releases.get(ReleaseSide.RECEIVED, RELEASE.release_hash)
+        assert purged == replace(RELEASE, state=ReleaseState.ERASED, wrapped=None)
+        assert await tx.retention.due(RELEASE.purge_after) == ()
+        receipted = await tx.releases.get(ReleaseSide.GIVEN, RELEASE.release_hash)
+        assert receipted == replace(given, state=ReleaseState.RECEIPTED)
+
+
+async def test_break_glass_suspends_until_it_is_reviewed(store: NodeStore) -> None:
+    officer = PersonId("police.investigator")
+    use = EmergencyUse(
+        DocumentId("request-0001"),
+        Direction.RECEIVED,
+        officer,
+        POLICE,
+        "b" * 64,
+        NOW,
+        NOW + timedelta(hours=24),
+    )
+    async with store.transaction() as tx:
+        await tx.emergencies.add(use)
+    async with store.transaction() as tx:
+        assert await tx.emergencies.get(use.request_id) == use
+        assert await tx.emergencies.unreviewed() == (use,)
+        assert not await tx.emergencies.suspends(officer, NOW + timedelta(hours=24))
+        assert await tx.emergencies.suspends(officer, NOW + timedelta(hours=25))
+        assert not await tx.emergencies.suspends(PersonId("police.other"), NOW + timedelta(hours=25))
+        await tx.emergencies.review(use.request_id, NOW + timedelta(hours=26))
+    async with store.transaction() as tx:
+        assert not await tx.emergencies.suspends(officer, NOW + timedelta(hours=27))
+        assert await tx.emergencies.unreviewed() == ()
