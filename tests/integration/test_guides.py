@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import shlex
 from collections.abc import Awaitable, Callable, Iterator
@@ -14,22 +15,43 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from agency_node.app import Node
+from agency_node.config import load_config as load_node_config
+from agency_node.metrics import Metrics
 from agency_node.rpc.broker_client import BrokerClient
+from broker.app import Broker
+from broker.config import load_config as load_broker_config
 from crypto.canonical import parse_strict
 from crypto.keys import VerifyKey
 from policies.authoring import fill, placeholders, template_names
 from policies.codec import format_time
+from policies.enrolment import fingerprint
 from protos.wire.channels import broker_channel
 from protos.wire.errors import ErrorCode
 from tallystick.cli import build
-from tests.commands import command_of
+from tallystick.federation.cli import read_request
+from tallystick.federation.office import FederationOffice
+from tests.commands import command_of, every_option
 from tests.federation import CARE, NHS, PASSPHRASE, POLICE, REFUGE, Federation
-from tests.nodes import NodeFolder
+from tests.nodes import QUICK, NodeFolder, person, until, write_people
 from tests.simulator.policies import template_values
 
 ROOT = Path(__file__).resolve().parents[2]
 GUIDES = sorted((ROOT / "docs/guides").glob("*.md"))
 MENTIONING = [ROOT / "README.md", ROOT / "deploy/README.md", *GUIDES]
+MAPPING = """\
+[source]
+kind = "csv"
+folder = "."
+[people]
+table = "people.csv"
+subject_id = "id"
+[people.fields]
+given_names = "given"
+family_name = "family"
+date_of_birth = "dob"
+postcode = "postcode"
+"""
 _FENCE = re.compile(r"^```(?P<info>.*)\n(?P<body>(?:.*\n)*?)^```$", re.MULTILINE)
 _STEP = re.compile(r"<!-- test: (?P<name>.+) -->")
 
@@ -68,7 +90,7 @@ def _commands(body: str) -> Iterator[tuple[str, tuple[str, ...]]]:
 def run(block: Block) -> None:
     """Runs the commands of a block in this process; `> FILE` is understood."""
     for command, fragments in block.commands:
-        line, _, target = command.partition(" > ")
+        line, _, target = os.path.expandvars(command).partition(" > ")
         words = shlex.split(line)
         assert words.pop(0) == "tallystick", command
         result = CliRunner().invoke(build(words[0]), words)
@@ -145,6 +167,153 @@ async def test_the_ig_officers_walk(tmp_path: Path, monkeypatch: pytest.MonkeyPa
                 "fill in the template": fill_in,
             },
         )
+
+
+async def test_agency_its_first_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TALLYSTICK_PASSPHRASE", PASSPHRASE)
+    async with AsyncExitStack() as stack:
+
+        async def admitted() -> None:
+            await asyncio.to_thread(_found_federation)
+            await asyncio.to_thread(_admit, "broker/enrolment-request.json", "node/enrolment-request.json")
+            root = FederationOffice.open(Path("office"), PASSPHRASE).root()
+            monkeypatch.setenv("ROOT_FINGERPRINT", fingerprint(root))
+
+        async def mapped() -> None:
+            await asyncio.to_thread(Path("node/mapping.toml").write_text, MAPPING)
+            write_people(Path("node"), [person(number) for number in range(20)])
+
+        async def running() -> None:
+            await asyncio.to_thread(_enrol_broker)
+            broker = Broker.from_config(load_broker_config(Path("broker/broker.toml")), PASSPHRASE)
+            await broker.start()
+            stack.push_async_callback(broker.stop)
+            path = Path("node/node.toml")
+            await asyncio.to_thread(
+                _replace, path, "broker.testshire.example:7443", f"127.0.0.1:{broker.port}"
+            )
+            node = Node.from_config(load_node_config(path), PASSPHRASE, timings=QUICK)
+            await node.start()
+            stack.push_async_callback(node.stop)
+
+            async def connected() -> bool:
+                return (await node.status()).broker_connected
+
+            await until(connected)
+
+        await follow(
+            "agency-it.md",
+            {
+                "the office admits the node, and answers": admitted,
+                "write the mapping": mapped,
+                "the node runs": running,
+            },
+        )
+
+
+def tallystick(line: str) -> None:
+    """One command that must succeed."""
+    run(Block(((f"tallystick {line}", ()),), 0))
+
+
+def _found_federation() -> None:
+    tallystick("officer new-key amira.json")
+    tallystick(
+        "federation init testshire --dir office --threshold 1 --root-key amira:police:amira.public.json"
+    )
+    tallystick("federation sign-root --dir office --key keystore:amira.json#signing")
+    tallystick("broker init broker --federation testshire --ip 127.0.0.1 --listen 127.0.0.1:0")
+
+
+def _enrol_broker() -> None:
+    tallystick("federation answer broker --dir office --out broker.answer.json")
+    tallystick(
+        'broker enrol broker.answer.json --config broker/broker.toml --fingerprint "$ROOT_FINGERPRINT"'
+    )
+
+
+def _replace(path: Path, old: str, new: str) -> None:
+    path.write_text(path.read_text().replace(old, new))
+
+
+def _admit(*requests: str) -> None:
+    for request in requests:
+        found = fingerprint(read_request(Path(request)))
+        tallystick(f'federation admit {request} --dir office --fingerprint "{found}"')
+    tallystick("federation propose-registry --dir office")
+    tallystick("federation sign-registry --dir office --key keystore:amira.json#signing")
+    tallystick("federation answer northmoor-police --dir office --out answer.json")
+
+
+# -- what is mentioned
+
+
+def mentioned(text: str) -> Iterator[tuple[list[str], bool]]:
+    """Every `tallystick` command in a document: its words, and whether it is written out in full."""
+    for match in _FENCE.finditer(text):
+        for line in match["body"].replace("\\\n", " ").splitlines():
+            prompted = "console" not in match["info"] or line.startswith("$ ")
+            if not prompted or not re.search(r"tallystick|docker compose", line):
+                continue
+            words = shlex.split(re.sub(r"\s#\s.*| > .*", "", line.removeprefix("$ ")), comments=False)
+            yield from ((found, True) for found in _program(words))
+    for code in re.findall(r"`(tallystick [^`]+)`", _FENCE.sub("", text)):
+        yield [word for word in shlex.split(code)[1:] if word != "..."], False
+
+
+def _program(words: list[str]) -> Iterator[list[str]]:
+    """What of a line of shell is a call of tallystick."""
+    for number, word in enumerate(words):
+        plain = word == "tallystick" and words[:number] in ([], ["uv", "run"])
+        if plain or (word.endswith("/bin/tallystick") and words[0] == "runuser"):
+            yield words[1 + number :]
+    if words[:3] == ["docker", "compose", "exec"]:
+        yield words[5:]
+    elif words[:3] == ["docker", "compose", "run"] and "--entrypoint" not in words:
+        start = next(i for i, word in enumerate(words) if i > 2 and not word.startswith("-"))
+        yield words[start + 1 :]
+
+
+@pytest.mark.parametrize("path", MENTIONING, ids=lambda path: path.name)
+def test_every_command_that_is_mentioned_exists(path: Path) -> None:
+    found = list(mentioned(path.read_text("utf-8")))
+    assert found
+    for words, whole in found:
+        if words != ["--version"]:
+            command_of(words, whole=whole)
+
+
+@pytest.mark.parametrize("path", GUIDES, ids=lambda path: path.name)
+def test_every_option_that_is_mentioned_exists(path: Path) -> None:
+    text = _FENCE.sub("", path.read_text("utf-8"))
+    named = set(re.findall(r"`[^`\n]*?(--[a-z][a-z-]+)[^`\n]*`", text))
+    assert named <= every_option() | {"--no-deps", "--version"}
+
+
+def test_templates_are_listed_as_they_are() -> None:
+    text = (ROOT / "docs/guides/ig-officer.md").read_text("utf-8")
+    assert all(f"\n{name}\n" in text for name in template_names())
+
+
+def test_agency_it_explains_every_error_code() -> None:
+    rows = re.findall(r"^\| (TS\d{4}) \| (.+) \| (.+) \|$", _guide("agency-it.md"), re.MULTILINE)
+    assert [code for code, _, _ in rows] == sorted(code.value for code in ErrorCode)
+
+
+def test_agency_it_names_metrics_that_exist() -> None:
+    names = set(re.findall(r"`tallystick_node_(\w+)`", _guide("agency-it.md")))
+    exposed = {
+        sample.name.removeprefix("tallystick_node_")
+        for metric in Metrics().registry.collect()
+        for sample in metric.samples
+    } | {"calls_total"}  # has no sample before the first call
+    assert names
+    assert names <= exposed
+
+
+def _guide(name: str) -> str:
+    return (ROOT / "docs/guides" / name).read_text("utf-8")
 
 
 def _publics(folder: Path) -> list[Path]:
