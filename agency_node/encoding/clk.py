@@ -124,7 +124,7 @@ class ClkEncoder:
 
     def _encode_block(self, block: Sequence[Sequence[str]], out: NDArray[np.uint8]) -> bool:
         """Fill ``out`` with the block's CLKs; False when it is for clkhash to say what is wrong with it."""
-        if self._hashed_bits is None or set(map(len, block)) != {len(self._keys)} or not self._keys:
+        if self._hashed_bits is None or not self._keys:
             return False
         words = -(-self._hashed_bits // 64)
         if self._hashed_bits == self.bits == 64 * words:
@@ -145,6 +145,8 @@ class ClkEncoder:
         filters.fill(0)
         try:
             columns = list(zip(*rows, strict=True))
+            if len(columns) != len(self._keys):
+                return False
             for index, feature in self._features:
                 feature.add_into(columns[index], filters)
         except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError):

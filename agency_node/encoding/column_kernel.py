@@ -51,7 +51,7 @@ def _is_iso_date(codes: NDArray[np.uint8], at: int) -> bool:
         longest = 30
     elif month == 2:
         longest = 29 if year % 4 == 0 and (year % 100 != 0 or year % 400 == 0) else 28
-    return day <= longest
+    return bool(day <= longest)
 
 
 @kernel
@@ -125,6 +125,19 @@ def _write_number(number: int, message: NDArray[np.uint8]) -> int:
         message[digits - 1 - place] = _ZERO + rest % 10
         rest //= 10
     return digits
+
+
+@kernel
+def _kind(
+    classes: NDArray[np.uint8], times: int, counts: NDArray[np.int64], mask_of: NDArray[np.uint16]
+) -> np.uint64:
+    """The class of tokens inserted so many times; 0 where masks would not pay, or no class is left."""
+    if times < _FEWEST_MASKED:
+        return np.uint64(0)
+    if classes[times] == 0 and counts[1] < mask_of.shape[1] - 1:
+        counts[1] += 1
+        classes[times] = counts[1]
+    return np.uint64(classes[times])
 
 
 @kernel
@@ -217,62 +230,52 @@ def add_column(
         if per_token == 0:
             base = per_feature // count
             residue = per_feature - base * count
+        kind_more = _kind(classes, base + 1, counts, mask_of) if residue > 0 else np.uint64(0)
+        kind = _kind(classes, base, counts, mask_of)
         key = np.uint64(0)
         for _ in range(n - 1):
             key = (key << np.uint64(8)) | np.uint64(_SPACE)
-        for index in range(count):
-            times = base + 1 if index < residue else base
-            if times == 0:
-                break
+        for index in range(count if base > 0 else residue):
             if n > 0:
                 code = codes[begin + index] if index < length else np.uint8(_SPACE)
                 key = ((key << np.uint64(8)) | np.uint64(code)) & gram_mask
                 full = key | _MARK
                 if positional:
                     full |= np.uint64(index + 1) << np.uint64(8 * n)
-            elif length <= _KEPT_EXACT:
+            else:
                 full = _MARK | (np.uint64(length) << np.uint64(56))
-                for part in range(length):
+                for part in range(min(length, _KEPT_EXACT)):
                     full |= np.uint64(codes[begin + part]) << np.uint64(8 * part)
-            else:
-                full = np.uint64(0)
-            slot = np.uint64(keys.size)
-            if full == 0:
+            mixed = full * _MULTIPLIER
+            slot = (mixed ^ (mixed >> np.uint64(32))) & slot_mask
+            while keys[slot] != full and keys[slot] != 0:
+                slot = (slot + np.uint64(1)) & slot_mask
+            used_kind = kind_more if index < residue else kind
+            mask = np.uint64(mask_of[slot, used_kind])
+            if mask != 0:
+                for word in range(width):
+                    filters[np.uint64(row), word] |= masks[mask, word]
+                continue
+            # From here on, what happens seldom: a token that is new, or was never inserted this many times.
+            times = base + 1 if index < residue else base
+            if n == 0 and length > _KEPT_EXACT:
+                slot = np.uint64(keys.size)
                 filled[slot] = 0
-            else:
-                mixed = full * _MULTIPLIER
-                slot = (mixed ^ (mixed >> np.uint64(32))) & slot_mask
-                while keys[slot] != full and keys[slot] != 0:
-                    slot = (slot + np.uint64(1)) & slot_mask
-                if keys[slot] == 0:
-                    keys[slot] = full
-                    counts[0] += 1
+            elif keys[slot] == 0:
+                keys[slot] = full
+                counts[0] += 1
             needed = (times + _SHORTS - 1) // _SHORTS
-            if filled[slot] < needed:
+            known = filled[slot]
+            if known < needed:
                 size = _write_token(codes, begin, length, n, index + 1 if positional else 0, key, message)
-                known = filled[slot]
                 _hash_token(states, message, words, size, known, needed, bit_mask, digest, positions[slot])
                 filled[slot] = needed
-            if times < _FEWEST_MASKED or full == 0:
+            if used_kind == 0 or slot == keys.size or counts[2] == masks.shape[0] - 1:
                 _set_bits(positions, slot, times, filters, row)
                 continue
-            kind = classes[times]
-            if kind == 0:
-                if counts[1] == mask_of.shape[1] - 1:
-                    _set_bits(positions, slot, times, filters, row)
-                    continue
-                counts[1] += 1
-                kind = classes[times] = counts[1]
-            mask = np.uint64(mask_of[slot, kind])
-            if mask == 0:
-                if counts[2] == masks.shape[0] - 1:
-                    _set_bits(positions, slot, times, filters, row)
-                    continue
-                counts[2] += 1
-                mask = np.uint64(counts[2])
-                mask_of[slot, kind] = mask
-                _set_bits(positions, slot, times, masks, counts[2])
-            for word in range(width):
-                filters[np.uint64(row), word] |= masks[mask, word]
+            counts[2] += 1
+            mask_of[slot, used_kind] = counts[2]
+            _set_bits(positions, slot, times, masks, counts[2])
+            _set_bits(positions, slot, times, filters, row)
         row += 1
     return row, place
