@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from crypto.canonical import JsonValue
 from tallystick.privacy.encodings import Bits
 from tallystick.privacy.grams import Grams
 from tallystick.privacy.proportion import Proportion
@@ -43,6 +44,17 @@ class KnownPairsResult:
     candidates: int
     top1: Proportion
     top10: Proportion
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """As in the report."""
+        return {
+            "pairs": self.pairs,
+            "knows": self.knows,
+            "variant": self.variant,
+            "candidates": self.candidates,
+            "top1": self.top1.to_json(),
+            "top10": self.top10.to_json(),
+        }
 
 
 def known_pairs_attack(
