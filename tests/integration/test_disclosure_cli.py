@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 from agency_node.audit_cli import audit_app
 from agency_node.config import example_config
 from agency_node.disclosure.cli import approve_app, request_app
-from agency_node.errors import translate
+from agency_node.refusals import translate
 from agency_node.rpc.control import ControlServicer, NodeServices
 from crypto.keystore import Argon2Cost, Keystore
 from protos.node.v1 import control_pb2_grpc
