@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ _NECESSITY = (
     "must see the whole history to plan for her safety."
 )
 _ANSWER_SECONDS = 60.0
+_PLACE_COLUMN = "address_id"
 _ENDED = frozenset({"released", "refused", "expired", "undeliverable", "recalled", "purged"})
 
 
@@ -39,6 +41,8 @@ class Asked:
     agency: str
     tier: int
     detail: RequestDetail
+    #: The holder's own view, which the asking agency does not get: it names what was withheld.
+    held: RequestDetail
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,18 @@ async def links_of(client: ControlClient, subject_id: str) -> tuple[Link, ...]:
 def susan_at(agency: str) -> str:
     """The agency's own number for Susan."""
     return STORY.subjects[SUSAN][AgencyId(agency)]
+
+
+def places_of_susan(data: Path) -> tuple[str, ...]:
+    """The asking agency's own numbers of the addresses at which its data says that she lived."""
+    susan = susan_at(ASKING)
+    found = set()
+    for path in sorted(data.glob("*.csv")):
+        with path.open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                if susan in row.values() and row.get(_PLACE_COLUMN):
+                    found.add(row[_PLACE_COLUMN])
+    return tuple(sorted(found))
 
 
 async def ask(
@@ -98,7 +114,7 @@ async def ask(
         if time.monotonic() > deadline:
             raise DisclosureError(f"{link.counterpart} did not answer in {_ANSWER_SECONDS:.0f} s")
         await asyncio.sleep(0.1)
-    return Asked(link.counterpart, tier, detail)
+    return Asked(link.counterpart, tier, detail, await clients[link.counterpart].request(request_id))
 
 
 async def _approve_if_waiting(client: ControlClient, request_id: str, approver: DemoOfficer) -> None:

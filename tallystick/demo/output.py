@@ -15,6 +15,14 @@ from tallystick.demo.disclosing import Asked
 from tallystick.demo.linking import Score
 from tallystick.demo.officers import NAMES
 
+_SHORT = {
+    "northmoor-police": "Northmoor Police",
+    "southvale-police": "Southvale Police",
+    "northmoor-care": "Social care",
+    "vale-nhs": "NHS",
+    "haven-charity": "Haven (charity)",
+}
+
 
 def heading(console: Console, number: int, text: str) -> None:
     """A step of the demonstration."""
@@ -32,49 +40,43 @@ def show_score(console: Console, links: int, score: Score) -> None:
 
 
 def show_asked(console: Console, asked: Sequence[Asked]) -> None:
-    """Each request with what was released and what was not."""
-    table = Table(box=None, pad_edge=False)
-    for column in ("asked", "tier", "answer", "fields released", "withheld or denied"):
-        table.add_column(column)
+    """Each request and what came of it."""
     for item in asked:
-        outcomes = Counter(outcome.outcome for outcome in item.detail.outcomes)
-        released = outcomes["released"] + outcomes["release"]
-        table.add_row(
-            NAMES[item.agency],
-            str(item.tier),
-            item.detail.summary.state,
-            str(released),
-            str(sum(outcomes.values()) - released),
-        )
-    console.print(table)
+        outcomes = Counter(outcome.outcome for outcome in item.held.outcomes)
+        released = outcomes["release"] + outcomes["released"]
+        line = f"   {NAMES[item.agency]}: {item.detail.summary.state}"
+        if item.detail.refusal:
+            line += f" ({item.detail.refusal})"
+        else:
+            line += f", {released} fields released, {sum(outcomes.values()) - released} kept back"
+        console.print(escape(line))
 
 
-def show_withheld(console: Console, items: Sequence[PictureItem]) -> None:
-    """What was withheld, and by which clause."""
-    reasons = Counter((item.agency_id, item.record_type, line) for item in items for line in item.withheld)
-    for (agency, record_type, line), count in sorted(reasons.items()):
-        times = f" ({count} records)" if count > 1 else ""
-        console.print(f"   {NAMES.get(agency, agency)}, {record_type}: {escape(line)}{times}")
-    if not reasons:
-        console.print("   Nothing.")
+def show_withheld(console: Console, asked: Sequence[Asked]) -> None:
+    """What the holders kept back, and why; the asking agency is not told of it."""
+    reasons = Counter(
+        (item.agency, outcome.record_type, outcome.reason)
+        for item in asked
+        for outcome in item.held.outcomes
+        if outcome.outcome not in {"release", "released"}
+    )
+    for (agency, record_type, reason), count in sorted(reasons.items()):
+        what = record_type.replace("_", " ")
+        console.print(escape(f"   {NAMES[agency]}, {what}: {count} fields {reason}"))
+    console.print("   So say the holders' own nodes. The asking agency is not told that there was more.")
 
 
 def show_picture(console: Console, items: Sequence[PictureItem]) -> None:
     """The timeline: date, who wrote it, what."""
     table = Table(box=None, pad_edge=False)
-    table.add_column("when", no_wrap=True)
+    table.add_column("   when", no_wrap=True)
     table.add_column("from", no_wrap=True)
     table.add_column("what")
     for item in items:
-        if not item.fields:
-            continue
-        summary = item.fields.get("summary") or ", ".join(
-            f"{name.replace('_', ' ')}: {value}"
-            for name, value in item.fields.items()
-            if name not in {"occurred", "occurred_month", "consent"}
-        )
-        what = f"[italic]{escape(item.record_type.replace('_', ' '))}[/italic]  {escape(summary)}"
-        table.add_row(item.occurred or "undated", NAMES.get(item.agency_id, item.agency_id), what)
+        summary = item.fields.get("summary")
+        if summary:
+            what = f"[italic]{escape(item.record_type.replace('_', ' '))}[/italic]  {escape(summary)}"
+            table.add_row("   " + (item.occurred or "undated"), _SHORT[item.agency_id], what)
     console.print(table)
 
 

@@ -20,6 +20,7 @@ from tallystick.demo.disclosing import (
     export_audits,
     links_of,
     picture,
+    places_of_susan,
     susan_at,
 )
 from tallystick.demo.documents import PEOPLE, PLACES
@@ -41,7 +42,8 @@ from tallystick.demo.stage import Stage, prepare, write_population
 from tallystick.population import AGENCIES, Population, generate
 from tallystick.population.views import subject_ids
 
-_CONFERENCE_TIERS = (1, 2)
+#: A dated summary; it takes the holder's approval.
+_TIER = 2
 #: An agency knows several addresses of most people; what it declares must cover them.
 _PLACES_PER_PERSON = 6
 
@@ -126,25 +128,33 @@ async def _upload(console: Console, clients: Clients, linkage: LinkageId) -> Non
 
 
 async def _disclose(console: Console, stage: Stage, clients: Clients) -> None:
-    subject = susan_at(ASKING)
     heading(console, 5, f"{NAMES[ASKING]} asks about Susan, for the risk assessment conference")
-    links = await links_of(clients[ASKING], subject)
-    for link in links:
-        console.print(f"   {NAMES[link.counterpart]} holds the same person ({link.strength}).")
-    asked: list[Asked] = []
-    for link in links:
-        for tier in _CONFERENCE_TIERS:
-            try:
-                asked.append(await ask(clients, stage.officers, link, tier))
-            except RefusedError as refusal:
-                console.print(f"   {NAMES[link.counterpart]}, tier {tier}: {refusal.detail}")
+    subject = susan_at(ASKING)
+    asked = await _ask_all(console, stage, clients, subject, "the same person")
+    items = list(await picture(clients[ASKING], subject))
+    for place in places_of_susan(stage.data(ASKING)):
+        about = await _ask_all(console, stage, clients, place, "an address where she lived")
+        if about:
+            asked += about
+            items += await picture(clients[ASKING], place)
     show_asked(console, asked)
 
-    items = await picture(clients[ASKING], subject)
     heading(console, 6, "The single picture of Susan, which no agency had")
-    show_picture(console, items)
-    heading(console, 7, "What was withheld, and by which clause")
-    show_withheld(console, items)
+    show_picture(console, sorted(items, key=lambda item: item.occurred))
+    heading(console, 7, "What was kept back, and by which clause")
+    show_withheld(console, asked)
+
+
+async def _ask_all(console: Console, stage: Stage, clients: Clients, subject: str, what: str) -> list[Asked]:
+    """Asks every agency that is known to hold the same subject."""
+    asked = []
+    for link in await links_of(clients[ASKING], subject):
+        console.print(f"   {NAMES[link.counterpart]} holds {what} ({link.strength}).")
+        try:
+            asked.append(await ask(clients, stage.officers, link, _TIER))
+        except RefusedError as refusal:
+            console.print(f"   Not asked: {refusal.detail}")
+    return asked
 
 
 async def _audit(console: Console, clients: Clients, folder: Path) -> None:

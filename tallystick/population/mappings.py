@@ -56,7 +56,7 @@ def _people(layout: Layout) -> _Toml:
             "date_of_birth": layout.heading("born"),
             **_columns(layout, "sex", "nhs_number", "phone", "email", *_ADDRESS_FIELDS),
         },
-        "markers": _markers(layout),
+        # A marker on a person would withhold every record about her; here each record bears its own.
         "aliases": [
             {
                 "table": layout.names_file,
