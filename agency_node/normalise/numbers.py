@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from operator import mul
 from typing import Final
 
 import phonenumbers
@@ -12,6 +13,9 @@ from email_validator import EmailNotValidError, validate_email
 from agency_node.normalise.reasons import MISSING, Outcome, Reason, unique
 from agency_node.normalise.text import MAX_CHARACTERS, is_blank, is_placeholder, plain
 
+_TEN_DIGITS: Final = re.compile(r"[0-9]{10}")
+_NHS_WEIGHTS: Final = range(10, 1, -1)
+_NHS_ZEROS: Final = ord("0") * sum(_NHS_WEIGHTS)
 _SCIENTIFIC: Final = re.compile(r"\d(?:\.\d+)?E\+?\d{1,2}")
 _NOT_ALPHANUMERIC: Final = re.compile(r"[^A-Z0-9]+")
 _UPN_LETTERS: Final = "ABCDEFGHJKLMNPQRTUVWXYZ"
@@ -49,15 +53,15 @@ def normalise_nhs_number(text: str) -> Outcome:
 
     Numbers from 999 000 0000, which are never issued to a person, are kept and flagged.
     """
-    code = _compact(text)
+    code = text if _TEN_DIGITS.fullmatch(text) else _compact(text)
     if isinstance(code, Outcome):
         return code
     code = code.removeprefix("NHS").removeprefix("NO")
     if len(code) != 10 or not code.isdigit():
         return Outcome("", (Reason.INVALID_FORMAT,))
-    if len(set(code)) == 1:
+    if code == code[0] * 10:
         return Outcome("", (Reason.PLACEHOLDER,))
-    check = 11 - sum(int(digit) * weight for digit, weight in zip(code, range(10, 1, -1), strict=False)) % 11
+    check = 11 - (sum(map(mul, code.encode(), _NHS_WEIGHTS)) - _NHS_ZEROS) % 11
     if check % 11 != int(code[9]) or check == 10:
         return Outcome("", (Reason.INVALID_CHECK_DIGIT,))
     reasons = [Reason.TEST_RANGE] if code.startswith("999") else []

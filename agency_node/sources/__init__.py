@@ -11,6 +11,7 @@ from agency_node.sources.errors import BadRowError, SourceError, SourceStructure
 from agency_node.sources.joined import JoinedSource
 from agency_node.sources.ports import SubjectSource
 from agency_node.sources.problems import Problem, ProblemLog, RowFault
+from agency_node.sources.rows import RawChunk
 from agency_node.sources.sql import SqlSource
 
 
@@ -26,6 +27,7 @@ __all__ = [
     "JoinedSource",
     "Problem",
     "ProblemLog",
+    "RawChunk",
     "RowFault",
     "SourceError",
     "SourceStructureError",

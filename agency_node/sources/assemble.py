@@ -11,7 +11,15 @@ from datetime import date
 from decimal import Decimal, InvalidOperation
 from typing import Final
 
-from agency_node.mapping import FieldRule, FurtherKind, FurtherRule, RecordFieldRule, RecordRule, TableRule
+from agency_node.mapping import (
+    FieldRule,
+    FurtherKind,
+    FurtherRule,
+    RecordFieldRule,
+    RecordRule,
+    SubjectRule,
+    TableRule,
+)
 from agency_node.normalise import (
     DateReading,
     DateRule,
@@ -28,7 +36,7 @@ from agency_node.normalise import (
 )
 from agency_node.normalise.text import is_blank
 from agency_node.sources.problems import Problem, ProblemLog, RowFault
-from agency_node.sources.rows import RawRow
+from agency_node.sources.rows import RawChunk, RawRow
 from agency_node.subjects import CaseRecord, Identity, RecordId, Subject, SubjectId, SubjectType
 
 _ADDRESS_FIELDS: Final = ("house", "street", "town", "address", "postcode", "uprn")
@@ -49,6 +57,19 @@ class Assembler:
         self._plans: dict[int, _Plan] = {}
         self._report = report
         self._problems = problems
+
+    def subjects(self, rule: SubjectRule, chunk: RawChunk) -> list[Subject]:
+        """The subjects of a chunk of rows that were read by ``rule``."""
+        sides = list(zip(rule.further, chunk.sides, strict=True))
+        return [
+            self.subject(
+                rule.subject_type,
+                SubjectId(subject),
+                (rule.main, row),
+                [(further, side) for further, found in sides for side in found.get(subject, ())],
+            )
+            for subject, row in chunk.rows.items()
+        ]
 
     def subject(
         self,

@@ -15,7 +15,7 @@ from agency_node.sources.assemble import Assembler
 from agency_node.sources.errors import BadRowError, SourceError
 from agency_node.sources.index import RowIndex
 from agency_node.sources.problems import Problem, ProblemLog, RowFault
-from agency_node.sources.rows import RawRow
+from agency_node.sources.rows import RawChunk, RawRow
 from agency_node.subjects import CaseRecord, Subject, SubjectId, SubjectType
 
 
@@ -47,6 +47,16 @@ class JoinedSource(ABC):
     ) -> Iterator[list[Subject]]:
         """Every subject in chunks; malformed rows are reported and skipped, or raise :class:`BadRowError`."""
         rule = self._mapping.subject_rule(subject_type)
+        if rule is not None:
+            for raw in self.raw_chunks(subject_type, chunk=chunk):
+                yield self._assembler.subjects(rule, raw)
+
+    def raw_chunks(self, subject_type: SubjectType = "person", *, chunk: int = 2_000) -> Iterator[RawChunk]:
+        """The rows of every subject, side tables joined, before any of them is normalised.
+
+        ``Assembler.subjects`` makes subjects of them, here or in another process.
+        """
+        rule = self._mapping.subject_rule(subject_type)
         if rule is None:
             return
         self._index.forget_seen(subject_type)
@@ -54,7 +64,12 @@ class JoinedSource(ABC):
         while part := list(islice(rows, chunk)):
             usable = self._usable(rule, part)
             if usable:
-                yield self._assemble(rule, usable, self._assembler)
+                yield self._joined(rule, usable)
+
+    @property
+    def mapping(self) -> SourceMapping:
+        """The mapping that the source was opened with."""
+        return self._mapping
 
     def subject(self, subject_id: SubjectId, subject_type: SubjectType = "person") -> Subject | None:
         """One subject, or None where the source does not hold it."""
@@ -62,7 +77,7 @@ class JoinedSource(ABC):
         row = self._main_row(rule, subject_id) if rule else None
         if rule is None or row is None:
             return None
-        return self._assemble(rule, {subject_id: row}, self._quiet)[0]
+        return self._quiet.subjects(rule, self._joined(rule, {subject_id: row}))[0]
 
     def records_for(self, subject_id: SubjectId, subject_type: SubjectType = "person") -> list[CaseRecord]:
         """The case records of one subject; markers of the subject's own row hold for each."""
@@ -154,23 +169,10 @@ class JoinedSource(ABC):
                 usable[subject] = row
         return usable
 
-    def _assemble(self, rule: SubjectRule, rows: dict[str, RawRow], assembler: Assembler) -> list[Subject]:
-        sides = [
-            (
-                further,
-                self._find(further.table.table, further.table.subject_id, further.table.columns, list(rows)),
-            )
-            for further in rule.further
-        ]
-        return [
-            assembler.subject(
-                rule.subject_type,
-                SubjectId(subject),
-                (rule.main, row),
-                [(further, side) for further, found in sides for side in found.get(subject, ())],
-            )
-            for subject, row in rows.items()
-        ]
+    def _joined(self, rule: SubjectRule, rows: dict[str, RawRow]) -> RawChunk:
+        tables = [further.table for further in rule.further]
+        sides = (self._find(table.table, table.subject_id, table.columns, list(rows)) for table in tables)
+        return RawChunk(rule.subject_type, rows, tuple(sides))
 
     def _main_row(self, rule: SubjectRule | None, subject_id: str) -> RawRow | None:
         if rule is None or not subject_id:

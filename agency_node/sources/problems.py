@@ -87,6 +87,16 @@ class ProblemLog:
         if self._counts[kind] <= self._per_kind and len(self._listed) < self._limit:
             self._listed.append(problem)
 
+    def merge(self, other: ProblemLog) -> None:
+        """Add what another log counted, and list of it what there is room for."""
+        listed: Counter[tuple[str, str, RowFault | Reason]] = Counter()
+        for problem in other.listed:
+            kind = (problem.table, problem.column, problem.reason)
+            listed[kind] += 1
+            if self._counts[kind] + listed[kind] <= self._per_kind and len(self._listed) < self._limit:
+                self._listed.append(problem)
+        self._counts.update(other.counts)
+
     @property
     def listed(self) -> tuple[Problem, ...]:
         """The problems kept in full, in the order in which they were found."""
