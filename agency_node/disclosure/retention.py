@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
+import structlog
+
 from agency_node.disclosure.context import DisclosureContext
 from agency_node.disclosure.holder import Holder
 from agency_node.disclosure.model import (
@@ -32,6 +34,8 @@ from policies.ids import Hash256, LinkageId
 from protos.wire.errors import ErrorCode, RefusedError
 from protos.wire.linkage import LinkEventKind
 from protos.wire.relay import ToAgency
+
+_log = structlog.get_logger("retention")
 
 
 class Retention:
@@ -117,7 +121,11 @@ class Retention:
         )
         receipt = ErasureReceipt(ctx.new_id(), Hash256(release.release_hash), ctx.me, reason, now)
         peer = release.peer
-        await ctx.mailbox.post(tx, ToAgency(peer), peer, "erasure-receipt", ctx.signed(receipt))
+        try:
+            await ctx.mailbox.post(tx, ToAgency(peer), peer, "erasure-receipt", ctx.signed(receipt))
+        except RefusedError as refusal:
+            # Time is up even where nobody can be told: the peer has left, or the registry has expired.
+            _log.warning("purged without a receipt", peer=str(peer), code=str(refusal.code))
 
     def _subject(self, stored: StoredRequest | None) -> SubjectId | None:
         if stored is None or stored.wrapped is None:

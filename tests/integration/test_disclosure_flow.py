@@ -152,6 +152,15 @@ async def test_purged_when_its_time_is_up_with_a_receipt(world: World) -> None:
     assert "purged" in await world.police.actions() and "erased" in await world.care.actions()
 
 
+async def test_purged_in_time_even_when_nobody_can_be_told(world: World) -> None:
+    request_id = await world.ask()
+    await world.deliver()
+    world.clock.advance(days=world.policy.obligations.retention_days)
+    with pytest.raises(RefusedError):  # the registry has expired: no head can be shown to witnesses
+        await world.police.disclosure.keep_house()
+    assert (await world.police.disclosure.get_request(request_id)).summary.state == "purged"
+
+
 async def test_a_recall_purges_at_once(world: World) -> None:
     request_id = await world.ask()
     await world.deliver()
