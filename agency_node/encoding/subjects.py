@@ -72,6 +72,16 @@ class EncodingReport:
     absent_clks: Counter[str] = field(default_factory=Counter)
     absent_tokens: Counter[str] = field(default_factory=Counter)
 
+    def merge(self, other: "EncodingReport") -> None:
+        """Add the counts of ``other`` to this report."""
+        self.subjects += other.subjects
+        self.rows += other.rows
+        self.dropped_rows += other.dropped_rows
+        self.surplus_identities += other.surplus_identities
+        self.invalid.update(other.invalid)
+        self.absent_clks.update(other.absent_clks)
+        self.absent_tokens.update(other.absent_tokens)
+
 
 @dataclass(frozen=True, slots=True)
 class _Row:
@@ -129,10 +139,33 @@ def encode_subjects(
     ``handles`` gives each subject's random 16 bytes.  ``report`` is filled as the chunks are taken.  Raises
     HandleError for a subject without a handle and clkhash's SchemaError for a bad schema.
     """
-    projections = [_ProjectionEncoder(projection, keys) for projection in section.projections]
-    rows = _rows(subjects, handles, report)
-    while batch := list(islice(rows, chunk)):
-        yield _encode_batch(section, projections, batch, keys, report, on_invalid)
+    yield from SubjectEncoder(section, keys, on_invalid).encode(subjects, handles, report, chunk=chunk)
+
+
+class SubjectEncoder:
+    """:func:`encode_subjects` for several calls, which share what was worked out once. Not thread-safe."""
+
+    def __init__(self, section: EncodingSection, keys: EncodingKeys, on_invalid: OnInvalid = "drop") -> None:
+        self._section = section
+        self._keys = keys
+        self._on_invalid: OnInvalid = on_invalid
+        self._projections = [_ProjectionEncoder(projection, keys) for projection in section.projections]
+
+    def __repr__(self) -> str:
+        return f"<SubjectEncoder: {len(self._projections)} projections, keys hidden>"
+
+    def encode(
+        self,
+        subjects: Iterable[Subject],
+        handles: Mapping[SubjectId, bytes],
+        report: EncodingReport,
+        *,
+        chunk: int = BLOCK_ROWS,
+    ) -> Iterator[EncodedRows]:
+        """As :func:`encode_subjects`."""
+        rows = _rows(subjects, handles, report)
+        while batch := list(islice(rows, chunk)):
+            yield _encode_batch(self._section, self._projections, batch, self._keys, report, self._on_invalid)
 
 
 def _rows(

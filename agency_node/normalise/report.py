@@ -58,6 +58,12 @@ class NormalisationReport:
             ours.kept += theirs.kept
             ours.reasons.update(theirs.reasons)
 
+    def take(self) -> NormalisationReport:
+        """What was counted so far, as a report of its own; this one begins anew."""
+        taken = NormalisationReport()
+        taken._fields, self._fields = self._fields, {}
+        return taken
+
     def to_json(self) -> dict[str, dict[str, int | dict[str, int]]]:
         """Per field ``seen``, ``given``, ``kept``, ``dropped`` and ``reasons`` (code to count)."""
         return {

@@ -87,6 +87,13 @@ class ProblemLog:
         if self._counts[kind] <= self._per_kind and len(self._listed) < self._limit:
             self._listed.append(problem)
 
+    def take(self) -> ProblemLog:
+        """What was noted so far, as a log of its own; this one begins anew."""
+        taken = ProblemLog(self._limit, self._per_kind)
+        taken._listed, self._listed = self._listed, []
+        taken._counts, self._counts = self._counts, Counter()
+        return taken
+
     def merge(self, other: ProblemLog) -> None:
         """Add what another log counted, and list of it what there is room for."""
         listed: Counter[tuple[str, str, RowFault | Reason]] = Counter()
