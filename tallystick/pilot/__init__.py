@@ -1,1 +1,1 @@
-"""The pilot: a linkage over files that one organisation holds, to see how well it works before anybody signs."""
+"""The pilot: a linkage over files that one organisation holds, to see how well it works first."""

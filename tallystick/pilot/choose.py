@@ -70,11 +70,16 @@ def choose(curve: Curve, ceiling: float, rng: np.random.Generator, asked: float 
         probable=round(probable, 4),
         strong=round(max(probable, strong), 4),
         rate=float(curve.rate[place]),
-        rate_interval=Interval(*(float(x) for x in np.percentile(rates, _INTERVAL))),
+        rate_interval=_around(float(curve.rate[place]), rates),
         settled=Interval(float(low), float(high)),
         expected_f1=float(curve.f1[place]),
         how=_how(curve, place, ceiling) if asked is None else "given with --threshold",
     )
+
+
+def _around(rate: float, drawn: list[float]) -> Interval:
+    low, high = np.percentile(drawn, _INTERVAL)
+    return Interval(min(rate, float(low)), max(rate, float(high)))
 
 
 def _place(curve: Curve, ceiling: float) -> int | None:
@@ -118,8 +123,8 @@ def _refusal(curve: Curve, ceiling: float) -> UnsupportedDataError:
     return UnsupportedDataError(
         "indistinguishable",
         f"no threshold keeps the estimated part of wrong links at {ceiling:.2%} or below (the lowest is "
-        f"{lowest:.2%}): strangers resemble each other as much as people resemble themselves. Map more fields "
-        "(date of birth, address, postcode), allow more with --fdr, or give --threshold.",
+        f"{lowest:.2%}): strangers resemble each other as much as people resemble themselves. Map more "
+        "fields (date of birth, address, postcode), allow more with --fdr, or give --threshold.",
     )
 
 

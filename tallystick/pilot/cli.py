@@ -23,7 +23,7 @@ from tallystick.pilot.run import Duplicates, PilotOptions, load_section, run_pil
 pilot_app = typer.Typer(
     invoke_without_command=True,
     context_settings={"allow_interspersed_args": True},
-    help="Try a linkage on CSV files: how many links, how many of them wrong, and where to set the threshold.",
+    help="Try a linkage on CSV files: how many links, how many are wrong, where to set the threshold.",
 )
 
 
@@ -47,9 +47,7 @@ def pilot(
         str, typer.Option(help="A column by which scores are also broken down. It is never encoded.")
     ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
-    report: Annotated[
-        Path | None, typer.Option(help="Write an HTML report with plots to this folder.")
-    ] = None,
+    report: Annotated[Path | None, typer.Option(help="Write an HTML report with plots here.")] = None,
     pairs: Annotated[Path | None, typer.Option(help="Write the pairs found to this CSV file.")] = None,
     threshold: Annotated[
         float | None, typer.Option(min=0.05, max=1.0, help="Use this threshold instead of choosing one.")
@@ -65,7 +63,7 @@ def pilot(
         Path | None, typer.Option(help="Another linkage schema (the encoding section of an agreement, JSON).")
     ] = None,
 ) -> None:
-    """Runs the real path (normalise, encode, match, solve) over files that you hold, and says how well it works.
+    """Runs the real path (normalise, encode, match, solve) over files that you hold.
 
     Without --truth the threshold is still chosen: decoys and look-alikes within each file show how often
     strangers would be linked.
@@ -107,9 +105,7 @@ def _files(given: list[str]) -> tuple[tuple[str, Path], ...]:
     for text in given:
         name, mark, path = text.partition("=")
         if not mark or not name.strip() or not path:
-            raise PilotError(
-                f'--agency {text}: write it as name=file, for example "--agency police=people.csv"'
-            )
+            raise PilotError(f"--agency {text}: write it as name=file, as in police=people.csv")
         files.append((name.strip(), Path(path)))
     names = [name for name, _ in files]
     if len(set(names)) != len(names):

@@ -32,6 +32,7 @@ Ints = NDArray[np.int64]
 
 STEP = 0.0025
 _ROUNDS = 8
+_NEGLIGIBLE = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +123,11 @@ def estimate(one: Side, other: Side, grid: Floats, *, one_to_one: bool) -> Curve
     return Curve(grid, links, np.maximum(false, smooth), evidence)
 
 
+def _least(side: Side) -> float:
+    """Strangers that are assumed at the least: no file is known to be matched to the last record."""
+    return 1.0 + 0.002 * len(side.link_score)
+
+
 def total(curves: list[Curve]) -> Curve:
     """All pairs of agencies together."""
     first = curves[0]
@@ -158,16 +164,16 @@ def _free(scores: Floats, trust: Floats, who: Ints, at: Floats) -> Floats:
 
 def _winners(source: Ints, weight: Floats, score: Floats, grid: Floats) -> Floats:
     """Expected number of distinct sources with at least one win at or above each threshold."""
+    likely = weight > _NEGLIGIBLE
+    source, weight, score = source[likely], weight[likely], score[likely]
+    if not len(source):
+        return np.zeros(len(grid))
     # a source with wins w1, w2 ... (best first) has one with probability 1 - (1 - w1)(1 - w2) ...
     order = np.lexsort((-score, source))
     source, weight, score = source[order], np.clip(weight[order], 0.0, 1.0), score[order]
     log_none = np.cumsum(np.log1p(-np.minimum(weight, 1 - 1e-9)))
-    starts = (
-        np.flatnonzero(np.concatenate([[True], source[1:] != source[:-1]]))
-        if len(source)
-        else np.empty(0, int)
-    )
-    before = np.concatenate([[0.0], log_none])[starts] if len(source) else np.empty(0)
+    starts = np.flatnonzero(np.concatenate([[True], source[1:] != source[:-1]]))
+    before = np.concatenate([[0.0], log_none])[starts]
     run = np.repeat(before, np.diff(np.append(starts, len(source))))
     none_yet = np.exp(log_none - np.log1p(-np.minimum(weight, 1 - 1e-9)) - run)
     return _sums(score, none_yet * weight, grid)

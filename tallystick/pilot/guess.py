@@ -19,11 +19,11 @@ _NAMES: Final[dict[str, tuple[str, ...]]] = {
         "fname", "first", "pername1", "christianname", "personforename", "firstname1", "name1", "fnamec1",
     ),
     "family_name": (
-        "familyname", "family", "surname", "lastname", "lname", "last", "pername2", "personsurname", "surname1",
-        "lastname1", "name2", "lnamec1",
+        "familyname", "family", "surname", "lastname", "lname", "last", "pername2", "personsurname",
+        "surname1", "lastname1", "name2", "lnamec1",
     ),
     "full_name": ("fullname", "name", "personname", "patientname", "clientname"),
-    "date_of_birth": ("dateofbirth", "dob", "birthdate", "born", "datebirth", "persondob", "birthdt", "bdate"),
+    "date_of_birth": ("dateofbirth", "dob", "birthdate", "born", "persondob", "birthdt", "bdate"),
     "sex": ("sex", "gender", "sexcode", "gendercode"),
     "house": (
         "housenumber", "houseno", "housenum", "hsenum", "streetnumber", "streetno", "housename", "house",
@@ -32,8 +32,8 @@ _NAMES: Final[dict[str, tuple[str, ...]]] = {
     "street": ("street", "streetname", "road", "strnam", "thoroughfare", "address1", "addressline1", "addr1"),
     "town": ("town", "city", "posttown", "suburb", "locality"),
     "full_address": (
-        "fulladdress", "address", "enumcap", "capadd", "homeaddress", "addr", "postaladdress", "streetaddress",
-        "resstreetaddress",
+        "fulladdress", "address", "enumcap", "capadd", "homeaddress", "addr", "postaladdress",
+        "streetaddress", "resstreetaddress",
     ),
     "postcode": ("postcode", "postalcode", "pcode", "zip", "zipcode", "enumpc", "postcd", "plz"),
     "nhs_number": ("nhsnumber", "nhsno", "nhsnum", "nhs"),

@@ -164,6 +164,24 @@ class Links:
         return len(self.a)
 
 
+def without_beaten(pairs: Candidates, count: int) -> Candidates:
+    """Pairs of two agencies without those that one-to-one greedy solving cannot take.
+
+    Two subjects that are each other's single best are linked first, so no other pair of theirs can be; to
+    leave those out spares the solver nearly all of the work at a low threshold.
+    """
+    best = np.zeros(count)
+    np.maximum.at(best, pairs.a, pairs.score)
+    np.maximum.at(best, pairs.b, pairs.score)
+    top = (pairs.score == best[pairs.a]) & (pairs.score == best[pairs.b])
+    # with ties, the solver's own order decides, so tied subjects keep all their pairs
+    times = np.bincount(pairs.a[top], minlength=count) + np.bincount(pairs.b[top], minlength=count)
+    sure = top & (times[pairs.a] == 1) & (times[pairs.b] == 1)
+    settled = np.zeros(count, np.bool_)
+    settled[pairs.a[sure]] = settled[pairs.b[sure]] = True
+    return pairs.take(sure | ~(settled[pairs.a] | settled[pairs.b]))
+
+
 def links_at(found: Field, pairs: Candidates) -> Links:
     """Solve ``pairs`` and list the links between agencies, with the score of each direct tie."""
     members, position = solve(found.subjects, pairs, one_to_one=found.one_to_one)

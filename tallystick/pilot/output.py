@@ -132,7 +132,8 @@ def summary(result: PilotResult) -> str:
         "",
         f"Links found: {len(result.links):,} pairs in {result.groups:,} groups "
         f"({', '.join(f'{count:,} {name}' for name, count in bands(result).items())})",
-        f"Threshold: {choice.threshold:.4g} (probable from {choice.probable:.4g}, strong from {choice.strong:.4g})",
+        f"Threshold: {choice.threshold:.4g} "
+        f"(probable from {choice.probable:.4g}, strong from {choice.strong:.4g})",
         f"  chosen as {choice.how}",
         f"Estimated part of the links that is wrong: {choice.rate:.2%} "
         f"(95 % interval {choice.rate_interval.low:.2%} to {choice.rate_interval.high:.2%})",

@@ -37,7 +37,15 @@ from tallystick.pilot.estimate import Curve, Side, estimate, grid_from, total
 from tallystick.pilot.files import FACTS, Columns, Handles, PilotParty, Reader, party_rows, read_party, settle
 from tallystick.pilot.guess import guess_mapping
 from tallystick.pilot.mapping import FileMapping, MappingPlan, check_agencies, fit_plan
-from tallystick.pilot.matching import Field, Links, chance_floor, find_field, links_at, match_spec
+from tallystick.pilot.matching import (
+    Field,
+    Links,
+    chance_floor,
+    find_field,
+    links_at,
+    match_spec,
+    without_beaten,
+)
 from tallystick.pilot.neighbours import Likeness, decoy_likeness, own_neighbours
 from tallystick.pilot.score import GroupScore, Score, TruthPairs, score_links, score_subgroups, truth_pairs
 
@@ -186,11 +194,11 @@ def _mappings(options: PilotOptions) -> list[FileMapping]:
         check_agencies(plan, agencies)
     mappings = []
     for agency, path in options.files:
-        plan = options.plans.get(agency) or options.plans.get("")
-        if plan is None:
+        named = options.plans.get(agency) or options.plans.get("")
+        if named is None:
             mappings.append(guess_mapping(agency, path, options.columns.names))
             continue
-        mapping = fit_plan(plan, agency, path)
+        mapping = fit_plan(named, agency, path)
         secret = sorted(set(mapping.columns) & set(options.columns.names) - {mapping.record_id})
         if secret:
             raise PilotError(
@@ -286,8 +294,8 @@ def _estimated(
         repeated = [_repeats(own[k], k, scores, len(party)) for k, party in enumerate(parties)]
         many = any(share > _MANY_DUPLICATES for share in repeated)
         notes = [
-            f"{party.agency}: about {share:.0%} of its records seem to be in its file more than once, so several "
-            "records of one agency may be linked (--duplicates no forbids it)"
+            f"{party.agency}: about {share:.0%} of its records seem to be in its file more than once, so "
+            "several records of one agency may be linked (--duplicates no forbids it)"
             for party, share in zip(parties, repeated, strict=True)
             if share > _MANY_DUPLICATES
         ]
@@ -313,7 +321,7 @@ def _real_pairs(found: Field, pair: tuple[int, int]) -> NDArray[np.bool_]:
 
 
 def _pair_links(found: Field, pair: tuple[int, int]) -> Links:
-    return links_at(found, found.pairs.take(_real_pairs(found, pair)))
+    return links_at(found, without_beaten(found.pairs.take(_real_pairs(found, pair)), len(found.subjects)))
 
 
 def _link_scores(
