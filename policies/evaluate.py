@@ -5,6 +5,7 @@ In this order, first answer wins: the policy is in force · provider and recipie
 break-glass · what approvals are missing · deny.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 
 from policies.access import (
@@ -35,6 +36,7 @@ class PolicyEvaluator:
         self.compiled = CompiledPolicy(policy)
         self._clauses = {clause.number: clause for clause in policy.clauses}
         self._listed = _listings(policy)
+        self._ages = _age_limits(policy)
 
     def decide(
         self, asker: Asker, requests: Sequence[FieldRequest], *, ceiling: int | None
@@ -62,14 +64,15 @@ class PolicyEvaluator:
         return self.decide(asker, (request,), ceiling=ceiling)[0]
 
     def _likeness(self, item: FieldRequest) -> tuple[object, ...]:
-        """What clauses can see of a field. They only ask whether they list its name and record type, so
-        fields that
-        are in the same lists get the same answer, and the engine is asked once for all of them."""
+        """What clauses can see of a field. They only ask whether they list its name and record type, and on
+        which side of their limits its age is, so fields that are alike in that get the same answer, and the
+        engine is asked once for all of them."""
         types, fields = self._listed
+        age = item.record_age_days
         return (
             types.get(item.record_type, ()),
             fields.get(item.field, ()),
-            item.record_age_days,
+            None if age is None else bisect_left(self._ages, age),
             item.markers,
         )
 
@@ -133,3 +136,11 @@ def _listings(
         for field in clause.fields:
             fields[field] = (*fields.get(field, ()), clause.number)
     return types, fields
+
+
+def _age_limits(policy: SharingPolicy) -> list[int]:
+    """Every age in days that a clause compares with, rising. Each comparison is `age <= limit` or its
+    opposite, so two ages with as many limits below them get the same answers."""
+    conditions = [clause.conditions for clause in policy.clauses]
+    limits = {item.max_record_age_days for item in conditions} | {item.older_than_days for item in conditions}
+    return sorted(limit for limit in limits if limit is not None)

@@ -316,3 +316,26 @@ def test_an_agency_cannot_be_its_own_provider() -> None:
     assert EVALUATOR.decide_one(replace(ASKER, recipient=both), EXISTS, ceiling=3) == Deny(
         DenyReason.NOT_A_PARTY
     )
+
+
+def test_ages_that_share_an_answer_are_told_apart_at_every_limit() -> None:
+    policy = sample_policy()
+    ages = [None, 0, 1, 729, 730, 731, 3649, 3650, 3651, 9999]
+    requests = [
+        FieldRequest(RecordType("incident"), FieldName(field), age)
+        for field in ("summary", "notes")
+        for age in ages
+    ]
+    for tier in (2, 3):
+        asker = Asker(
+            CARE,
+            POLICE,
+            OfficerRole.INVESTIGATOR,
+            Purpose.DOMESTIC_ABUSE_RISK,
+            tier,
+            Strength.STRONG,
+            Consent.GIVEN,
+            Approvals(2, 1),
+        )
+        decided = PolicyEvaluator(policy).decide(asker, requests, ceiling=3)
+        assert list(decided) == [reference_decision(policy, asker, item, 3) for item in requests]
