@@ -19,7 +19,8 @@ def file(folder: Path, name: str, header: str) -> Path:
 
 
 def test_a_column_that_one_file_lacks_leaves_the_field_out(tmp_path: Path) -> None:
-    toml = file(tmp_path, "m.toml", '[fields]\ngiven_names = "first"\nfamily_name = "last"\nstreet = "road"')
+    fields = '[fields]\ngiven_names = "first"\nfamily_name = "last"\nstreet = "road"'
+    toml = file(tmp_path, "m.toml", fields)
     mapping = fit_plan(load_plan(toml), "care", file(tmp_path, "a.csv", "first;last;born"))
     assert [rule.name for rule in mapping.fields] == ["given_names", "family_name"]
     assert mapping.header.delimiter == ";"
