@@ -117,17 +117,17 @@ def gates_of(target: TargetReport) -> list[Gate]:
             "" if profile.gini < MOST_GINI else _HARDEN,
         )
     ]
-    for graph in results.graph:
-        gates.append(
-            _share(
-                name,
-                f"A2 graph matching, {graph.overlap} per cent of the people on a public list",
-                graph.found,
-                MOST_GRAPH,
-                "Needs no key and no inside knowledge, only the encodings and a public list.",
-                _HARDEN,
-            )
+    gates += [
+        _share(
+            name,
+            f"A2 graph matching, {graph.overlap} per cent of the people on a public list",
+            graph.found,
+            MOST_GRAPH,
+            "Needs no key and no inside knowledge, only the encodings and a public list.",
+            _HARDEN,
         )
+        for graph in results.graph
+    ]
     most = max((known.pairs for known in results.known_pairs), default=0)
     for known in results.known_pairs:
         if known.pairs == most:

@@ -58,7 +58,6 @@ class GraphResult:
     listed: int
     found: Proportion
 
-
     @property
     def few(self) -> bool:
         """Whether the file is too small for a low success to mean much."""
@@ -143,7 +142,7 @@ class _Graph:
 
 
 def _surest(scores: Floats, wanted: int) -> tuple[Ints, Ints, int]:
-    """Pairs that choose each other, those with the widest margin over the second choice first; how many do."""
+    """Pairs that choose each other, those with the widest margin first, and how many do."""
     near = min(_HUB, min(scores.shape))
     hub_left = np.partition(scores, -near, axis=1)[:, -near:].mean(axis=1)
     hub_right = np.partition(scores, -near, axis=0)[-near:].mean(axis=0)
@@ -159,7 +158,7 @@ def _surest(scores: Floats, wanted: int) -> tuple[Ints, Ints, int]:
 def _assign(scores: Floats) -> Ints:
     """(n,) the list entry of each node: the best assignment in small files, the best entry in large ones."""
     if len(scores) > _MOST_ASSIGNED:
-        return scores.argmax(axis=1)
+        return np.asarray(scores.argmax(axis=1), np.int64)
     rows, columns = linear_sum_assignment(-scores)
     guess = np.full(len(scores), -1, np.int64)
     guess[rows] = columns
@@ -169,9 +168,11 @@ def _assign(scores: Floats) -> Ints:
 def _standard(rows: Floats) -> Floats:
     spread: Floats = rows.std(axis=0)
     centred: Floats = rows - rows.mean(axis=0)
-    return centred / np.maximum(spread, np.float32(1e-6))
+    centred /= np.maximum(spread, np.float32(1e-6))
+    return centred
 
 
 def _unit(rows: Floats) -> Floats:
     lengths: Floats = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.maximum(lengths, np.float32(1e-9))
+    unit: Floats = rows / np.maximum(lengths, np.float32(1e-9))
+    return unit

@@ -27,8 +27,8 @@ _BLOCK = 250
 
 @dataclass(frozen=True, slots=True)
 class KeyHolderResult:
-    """How often the nearest code of the list was the right person: ``same`` as the list has them, ``misspelt``
-    with a slip of the pen in a name or street."""
+    """How often the nearest code of the list was the right person: ``same`` as the list has them,
+    ``misspelt`` with a slip of the pen in a name or street."""
 
     listed: int
     same: Proportion
@@ -61,7 +61,9 @@ class TokenResult:
         }
 
 
-def key_holder_attack(target: Target, rows: Sequence[Fields], keys: EncodingKeys, seed: int) -> KeyHolderResult:
+def key_holder_attack(
+    target: Target, rows: Sequence[Fields], keys: EncodingKeys, seed: int
+) -> KeyHolderResult:
     """Encode the list with the true key and take the nearest code by Dice."""
     rng = random.Random(f"privacy slips {seed}")  # noqa: S311 - sampling, no secret
     listed = encode(target, rows, keys)

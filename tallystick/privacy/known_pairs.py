@@ -80,12 +80,15 @@ def known_pairs_attack(
             across = kernel(targets, known)
             for strength in _STRENGTHS:
                 model = np.linalg.solve(
-                    square + strength * np.float32(np.trace(square) / pairs) * np.eye(pairs, dtype=np.float32),
+                    square
+                    + strength * np.float32(np.trace(square) / pairs) * np.eye(pairs, dtype=np.float32),
                     board.known_grams,
                 )
                 top1, top10 = board.score(across @ model, targets)
                 found.setdefault((name, width, strength), []).append((top1, top10, len(targets)))
-    (name, _, _), best = max(found.items(), key=lambda item: [sum(part) for part in zip(*item[1], strict=True)])
+    (name, _, _), best = max(
+        found.items(), key=lambda item: [sum(part) for part in zip(*item[1], strict=True)]
+    )
     return KnownPairsResult(
         pairs=pairs,
         knows=knows,
@@ -110,7 +113,8 @@ def _variants(bits: Bits) -> list[tuple[str, _Kernel, float]]:
 
     def gaussian(width: float) -> _Kernel:
         def kernel(left: NDArray[np.int64], right: NDArray[np.int64]) -> Floats:
-            return np.exp((linear(left, right) - 1) / np.float32(width))
+            near: Floats = np.exp((linear(left, right) - 1) / np.float32(width))
+            return near
 
         return kernel
 
@@ -152,4 +156,5 @@ class _Scoreboard:
 
 def _unit(rows: Floats) -> Floats:
     lengths: Floats = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.maximum(lengths, np.float32(1e-9))
+    unit: Floats = rows / np.maximum(lengths, np.float32(1e-9))
+    return unit

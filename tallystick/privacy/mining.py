@@ -4,11 +4,12 @@ The attacker has the encodings and knows how often q-grams are among such people
 key, and nobody need be on the list.
 
 Source: Christen, Vidanage, Ranbaduge, Schnell, 'Pattern-Mining Based Cryptanalysis of Bloom Filters for
-Privacy-Preserving Record Linkage', PAKDD 2018. As there: in a partition of the codes the most frequent q-gram,
-if clearly more frequent than the second, is assigned the largest set of bit columns that are set together in
-at least (f1 + f2) / 2 of the codes; the partition is split by that set, and the list by that q-gram, and both
-halves are searched on. The largest set is grown greedily from the pair that is set together most often. Then
-the codes that have all bits of a set are taken to have its q-gram, and the list is ranked by agreement.
+Privacy-Preserving Record Linkage', PAKDD 2018. As there: in a partition of the codes, the most frequent
+q-gram whose frequency f stands clear of the next ones (f' above, f'' below) is assigned the largest set of
+bit columns that are set together in a share of the codes between (f + f'') / 2 and (f + f') / 2; the
+partition is split by that set, and the list by that q-gram, and both parts are searched on. Sets are grown
+greedily from pairs that are set together more often than by chance. Then the codes that have all bits of a
+set are taken to have its q-gram, and the list is ranked by agreement.
 """
 
 from __future__ import annotations
@@ -32,7 +33,12 @@ _MOST_PATTERNS = 60
 _LEAST_ROWS = 100
 _LEAST_BITS = 3
 _MOST_COLUMNS = 400
-_SURE = 3.0  # standard errors between the two most frequent q-grams
+_MOST_PARTS = 150
+_MOST_FREQUENT = 0.97
+_RANKS = 15
+_LIFT = 1.15
+_KEEPS = 0.9
+_SURE = 0.8  # standard errors between q-grams of neighbouring rank
 _RIGHT_BIT = 0.95
 _RIGHT_SHARE = 0.6
 _TOP = 10
@@ -86,58 +92,91 @@ def _mine(bits: Bits, grams: Grams) -> Iterator[_Pattern]:
     used_grams = np.zeros(grams.present.shape[1], np.bool_)
     used_columns = np.zeros(bits.shape[1], np.bool_)
     made = searched = 0
-    while heap and made < _MOST_PATTERNS and searched < 4 * _MOST_PATTERNS:
+    while heap and made < _MOST_PATTERNS and searched < _MOST_PARTS:
         part = heapq.heappop(heap)
         searched += 1
-        frequency = np.asarray(grams.present[np.flatnonzero(part.listed)].mean(axis=0)).ravel()
-        frequency[used_grams] = 0
-        second, first = np.partition(frequency, -2)[-2:] if len(frequency) > 1 else (0.0, frequency[0])
-        size = int(part.listed.sum())
-        if first >= 1 or first - second < _SURE * np.sqrt(first * (1 - first) / size):
+        found = _most_frequent(bits, grams, part, used_grams, used_columns)
+        if found is None:
             continue
-        columns = _together(bits[part.codes], float(first + second) / 2, used_columns)
-        if len(columns) < _LEAST_BITS:
-            continue
-        gram = int(frequency.argmax())
-        yield _Pattern(gram, columns)
+        yield found
         made += 1
-        used_grams[gram] = True
-        used_columns[columns] = True
-        has = bits[:, columns].all(axis=1)
-        holds = grams.present[:, [gram]].toarray().ravel() > 0
-        for code_side, list_side in ((has, holds), (~has, ~holds)):
+        used_grams[found.gram] = True
+        used_columns[found.columns] = True
+        has = bits[:, found.columns].all(axis=1)
+        holds = grams.present[:, [found.gram]].toarray().ravel() > 0
+        for side, (code_side, list_side) in enumerate(((has, holds), (~has, ~holds))):
             codes, listed = part.codes & code_side, part.listed & list_side
             if min(codes.sum(), listed.sum()) >= _LEAST_ROWS:
-                number = searched * 2 + int(code_side is has)
-                heapq.heappush(heap, _Part(-int(codes.sum()), number, codes, listed))
+                heapq.heappush(heap, _Part(-int(codes.sum()), searched * 2 + side, codes, listed))
 
 
-def _together(bits: Bits, least: float, used: Mask) -> Ints:
-    """The largest set of unused columns found that are set together in a share ``least`` of the rows."""
+def _most_frequent(
+    bits: Bits, grams: Grams, part: _Part, used_grams: Mask, used_columns: Mask
+) -> _Pattern | None:
+    """The most frequent q-gram of a partition that stands clear of its neighbours in frequency and for which
+    a bit set of that frequency is found."""
+    listed = np.flatnonzero(part.listed)
+    frequency = np.asarray(grams.present[listed].mean(axis=0)).ravel()
+    frequency[used_grams | (frequency > _MOST_FREQUENT)] = 0
+    order = np.argsort(-frequency, kind="stable")[: _RANKS + 1]
+    if len(order) < 2:
+        return None
+    ranked = frequency[order]
+    clear = _SURE * np.sqrt(ranked * (1 - ranked) / len(listed))
+    above = np.concatenate([[1.0], ranked[:-1]])
+    sets = _bit_sets(bits[part.codes], used_columns, float(ranked[-1]))
+    for rank in range(len(order) - 1):
+        value, below = ranked[rank], ranked[rank + 1]
+        if value * len(listed) < _LEAST_ROWS or min(value - below, above[rank] - value) < clear[rank]:
+            continue
+        for columns, share in sets:
+            if (value + below) / 2 <= share <= (value + above[rank]) / 2:
+                return _Pattern(int(order[rank]), columns)
+    return None
+
+
+def _bit_sets(bits: Bits, used: Mask, least: float) -> list[tuple[Ints, float]]:
+    """Sets of unused columns that are set together almost as often as any two of them, the most frequent
+    first, with the share of rows."""
     frequency = bits.mean(axis=0)
     frequency[used] = 0
     candidates = np.flatnonzero(frequency >= least)
     candidates = candidates[np.argsort(-frequency[candidates], kind="stable")][:_MOST_COLUMNS]
     if len(candidates) < _LEAST_BITS:
-        return np.empty(0, np.int64)
+        return []
     part = bits[:, candidates].astype(np.float32)
     both = part.T @ part
     np.fill_diagonal(both, 0)
-    one, other = divmod(int(both.argmax()), len(candidates))
+    expected = np.outer(frequency[candidates], frequency[candidates]) * len(bits)
+    both[both < _LIFT * expected] = 0
+    found = []
+    for _ in range(_RANKS):
+        one, other = divmod(int(both.argmax()), len(candidates))
+        if both[one, other] < least * len(bits):
+            break
+        chosen, current = _grown(part, both, one, other)
+        if len(chosen) >= _LEAST_BITS:
+            found.append((np.sort(candidates[chosen]), float(current.mean())))
+        both[chosen] = 0
+        both[:, chosen] = 0
+    return sorted(found, key=lambda item: -item[1])
+
+
+def _grown(
+    part: NDArray[np.float32], both: NDArray[np.float32], one: int, other: int
+) -> tuple[list[int], NDArray[np.float32]]:
+    """Columns added one by one, the one that keeps most rows first, while next to none are lost."""
     chosen = [one, other]
     current = part[:, one] * part[:, other]
-    needed = least * len(bits)
-    if current.sum() < needed:
-        return np.empty(0, np.int64)
-    while len(chosen) < len(candidates):
-        counts = current @ part
+    free = (both > 0).any(axis=1)
+    while True:
+        counts = np.where(free, current @ part, -1)
         counts[chosen] = -1
         best = int(counts.argmax())
-        if counts[best] < needed:
-            break
+        if counts[best] < _KEEPS * current.sum():
+            return chosen, current
         chosen.append(best)
         current = current * part[:, best]
-    return np.sort(candidates[chosen])
 
 
 def _is_right(bits: Bits, grams: Grams, pattern: _Pattern) -> bool:

@@ -2,8 +2,8 @@
 
 Not yet an attack, but what frequency attacks live on: were every bit set in about as many codes as any other,
 there would be nothing to align with the frequencies of names.  Source of the measures: Armknecht, Heng,
-Schnell, 'Strengthening Privacy-Preserving Record Linkage using Diffusion', PoPETs 2023, who compare hardenings
-by them.
+Schnell, 'Strengthening Privacy-Preserving Record Linkage using Diffusion', PoPETs 2023, who compare
+hardenings by them.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from tallystick.privacy.proportion import Proportion, decimal
 
 @dataclass(frozen=True, slots=True)
 class ProfileResult:
-    """``fill`` share of bits set; ``gini`` of the bits' frequencies, 0 even; ``divergence`` Jensen-Shannon, in
-    bits (0 to 1), of the popcounts from a binomial of that fill; ``duplicates`` codes that another row has too;
-    ``top_pattern`` rows with the most frequent code."""
+    """``fill`` share of bits set; ``gini`` of the bits' frequencies, 0 even; ``divergence`` Jensen-Shannon,
+    in bits (0 to 1), of the popcounts from a binomial of that fill; ``duplicates`` codes that another row has
+    too; ``top_pattern`` rows with the most frequent code."""
 
     fill: float
     gini: float
@@ -48,7 +48,9 @@ def bit_profile(bits: Bits) -> ProfileResult:
     frequency = np.sort(bits.mean(axis=0, dtype=np.float64))
     fill = float(frequency.mean())
     place = np.arange(1, length + 1)
-    gini = float(2 * (place * frequency).sum() / (length * max(frequency.sum(), 1e-12)) - (length + 1) / length)
+    gini = float(
+        2 * (place * frequency).sum() / (length * max(frequency.sum(), 1e-12)) - (length + 1) / length
+    )
     weights = bits.sum(axis=1, dtype=np.int64)
     observed = np.bincount(weights, minlength=length + 1) / count
     expected = binom.pmf(np.arange(length + 1), length, fill)
@@ -66,6 +68,6 @@ def _jensen_shannon(one: NDArray[np.float64], other: NDArray[np.float64]) -> flo
     middle = (one + other) / 2
     total = 0.0
     for part in (one, other):
-        seen = part > 0
+        seen = part > 1e-200  # below, the logarithm's argument underflows
         total += float((part[seen] * np.log2(part[seen] / middle[seen])).sum()) / 2
     return total

@@ -36,7 +36,7 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How large the attacks are. Graph matching takes the square of ``graph_rows`` in memory and more in time.
+    """How large the attacks are. Graph matching takes the square of ``graph_rows`` in memory and time.
 
     :param repeats: draws of known pairs.
     """
@@ -52,7 +52,7 @@ class Settings:
     @classmethod
     def quick(cls, seed: int = 1) -> Settings:
         """A smoke run of seconds, whose numbers are not for signing."""
-        return cls(rows=1_500, graph_rows=400, cost_rows=600, seed=seed, repeats=1)
+        return cls(rows=1_500, graph_rows=400, cost_rows=600, seed=seed, pairs=(20, 60, 150), repeats=1)
 
     def to_json(self) -> dict[str, JsonValue]:
         """As in the report."""
@@ -148,8 +148,8 @@ def privacy_report(
 ) -> PrivacyReport:
     """Attack the encodings that an agreement's ``encoding`` section would make.
 
-    Works on synthetic records unless ``held_out`` gives others, which must never be live; ``held_out_as`` says
-    for people which they are. The accuracy cost is always measured on synthetic agencies.
+    Works on synthetic records unless ``held_out`` gives others, which must never be live; ``held_out_as``
+    says for people which they are. The accuracy cost is always measured on synthetic agencies.
 
     :raises PrivacyReportError: too few records, or a section without a projection.
     :raises EncodingSectionError: the section is malformed.
@@ -246,7 +246,7 @@ class _Bench:
 
 def lists_of(target: Target, subject_type: SubjectType) -> list[tuple[str, tuple[str, ...]]]:
     """The public lists that a known-pairs attacker is given: what each tells, in words and in fields."""
-    lists = []
+    lists: list[tuple[str, tuple[str, ...]]] = []
     if subject_type == "person":
         for words, wanted in (("names", _NAMES), ("names and addresses", (*_NAMES, *_ADDRESS))):
             fields = tuple(name for name in target.fields if name in wanted)
