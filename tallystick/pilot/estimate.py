@@ -103,7 +103,8 @@ def estimate(one: Side, other: Side, grid: Floats, *, one_to_one: bool) -> Curve
             )
             for side, t in zip(sides, trust, strict=True)
         ]
-        u, v = unlinked
+        # where several records may be linked, one that has its true link can still gain a false one
+        u, v = unlinked if one_to_one else [float(len(side.link_score)) for side in sides]
         wins = (
             _decoy_wins(one, other, trust[1], grid, exclusive=one_to_one),
             _decoy_wins(other, one, trust[0], grid, exclusive=one_to_one),

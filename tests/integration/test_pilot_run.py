@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-import tallystick.pilot.files as pilot_files
+from agency_node.encoding import encode_subjects
 from agency_node.subjects import Subject
 from tallystick.pilot.cli import pilot_app
 
@@ -81,13 +81,12 @@ def test_the_truth_changes_nothing_and_never_reaches_the_encoder(
     febrl: tuple[Rows, Rows], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     halves = [people(half, 0, 700) for half in febrl]
-    real = pilot_files.encode_subjects
     seen: list[Subject] = []
 
     def spy(section, subjects, *args, **kwargs):  # type: ignore[no-untyped-def]  # wraps any signature
         kept = list(subjects)
         seen.extend(kept)
-        return real(section, kept, *args, **kwargs)
+        return encode_subjects(section, kept, *args, **kwargs)
 
     outcomes = []
     for scramble in (False, True):
@@ -100,7 +99,7 @@ def test_the_truth_changes_nothing_and_never_reaches_the_encoder(
                 marked = [dict(row, who=answer) for row, answer in zip(marked, answers, strict=True)]
             names.append(write(marked, tmp_path / f"{at}{scramble}.csv"))
         if not scramble:
-            monkeypatch.setattr(pilot_files, "encode_subjects", spy)
+            monkeypatch.setattr("tallystick.pilot.files.encode_subjects", spy)
         pairs = tmp_path / f"pairs{scramble}.csv"
         found = pilot(
             "--agency", f"one={names[0]}", "--agency", f"two={names[1]}", "--truth", "who",
@@ -137,7 +136,7 @@ def test_three_parties_with_duplicates(febrl: tuple[Rows, Rows], tmp_path: Path)
     value = json.loads(found.stdout)
     assert value["one_to_one"] is False
     assert value["duplicate_pairs_within_agencies"] > 150
-    assert value["recall"] > 0.9
+    assert value["recall"] > 0.85
     assert value["precision"] > 0.95
     assert "Who would be missed" in (report / "report.html").read_text(encoding="utf-8")
     assert (report / "calibration.png").stat().st_size > 5_000

@@ -31,7 +31,8 @@ def test_an_agency_may_differ(tmp_path: Path) -> None:
     toml = file(
         tmp_path,
         "m.toml",
-        '[fields]\ngiven_names = "first"\nfamily_name = "last"\n[agency.care.fields]\nfamily_name = "surname"',
+        '[fields]\ngiven_names = "first"\nfamily_name = "last"\n'
+        '[agency.care.fields]\nfamily_name = "surname"',
     )
     plan = load_plan(toml)
     own = fit_plan(plan, "care", file(tmp_path, "a.csv", "first,surname"))
