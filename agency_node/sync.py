@@ -25,13 +25,15 @@ from agency_node.encoding import EncodingKeys, EncodingReport, EncodingSection, 
 from agency_node.encoding.decoys import FEWEST_SUBJECTS, decoy_rng, make_decoys
 from agency_node.key_service import KeyRing
 from agency_node.mailbox import RegistryAt
-from agency_node.mapping import load_mapping
+from agency_node.mapping import SubjectRule, load_mapping
 from agency_node.model import HandleEntry, Upload
+from agency_node.pipeline import EncodedChunk, EncodingJob
 from agency_node.ports import AuditSink, Clock, NodeIdentity
-from agency_node.sources import SubjectSource, open_source
+from agency_node.sources import JoinedSource, RawChunk, open_source
 from agency_node.spool import BUCKETS, Records, RowLayout, RowSpool, SubjectRows, bucket_range
 from agency_node.store.store import NodeStore, NodeTransaction
 from agency_node.subjects import Subject, SubjectId, SubjectType
+from agency_node.workers import ParallelEncoder
 from crypto.audit import AuditAction
 from crypto.canonical import JsonValue, canonical_json, parse_canonical
 from policies.agreement import ExceptionKind, LinkageAgreement
@@ -203,42 +205,49 @@ class SyncService:
         """Reads and encodes everything, off the event loop, on one thread of its own."""
         reading = EncodingReport()
         donors: list[Subject] = []
-        surplus = 0
         with ThreadPoolExecutor(1, "tallystick-source") as thread:
             run = asyncio.get_running_loop().run_in_executor
             source = await run(thread, self._open_source)
+            rule = source.mapping.subject_rule(encoding.subject_type)
+            encoder = ParallelEncoder(encoding.job(rule, source)) if rule else None
             try:
-                chunks = source.subjects(encoding.subject_type, chunk=SUBJECTS_AT_ONCE)
-                while (chunk := await run(thread, _next, chunks)) is not None:
-                    cut = [_cut(subject) for subject in chunk]
-                    surplus += sum(
-                        len(a.identities) - len(b.identities) for a, b in zip(chunk, cut, strict=True)
-                    )
-                    donors += cut[: max(0, _DONORS - len(donors))]
-                    handles = await self._handles(encoding.linkage_id, cut)
-                    await run(thread, encoding.encode_into, spool, cut, handles, reading)
+                chunks = source.raw_chunks(encoding.subject_type, chunk=SUBJECTS_AT_ONCE)
+                while encoder and (chunk := await run(thread, _next, chunks)) is not None:
+                    handles = await self._handles(encoding.linkage_id, [SubjectId(id_) for id_ in chunk.rows])
+                    # the first chunk gives enough of them, if there are so many at all
+                    wanted = _DONORS if not donors else 0
+                    done = await run(thread, encoder.submit, chunk, handles, wanted)
+                    donors += await run(thread, _absorb, done, spool, reading, source)
                     await report(Progress("read", reading.subjects, 0))
-                counts = _counts(reading, source, surplus)
+                if encoder:
+                    donors += await run(
+                        thread, _absorb, await run(thread, encoder.finish), spool, reading, source
+                    )
+                    await report(Progress("read", reading.subjects, 0))
+                counts = _counts(reading, source)
                 if decoys and self._settings.decoys_percent and len(donors) >= FEWEST_SUBJECTS:
                     wanted = reading.subjects * self._settings.decoys_percent // 100
                     made = await run(
                         thread, _decoys, donors, wanted, encoding.keys, str(self._identity.agency)
                     )
-                    handles = await self._handles(encoding.linkage_id, made, decoys=True)
-                    await run(thread, encoding.encode_into, spool, made, handles, EncodingReport())
+                    ids = [subject.subject_id for subject in made]
+                    handles = await self._handles(encoding.linkage_id, ids, decoys=True)
+                    await run(thread, encoding.encode_into, spool, made, handles)
             finally:
+                if encoder:
+                    encoder.close()  # at once, which also ends a wait for a helper
+                    await run(thread, encoder.close)  # and whatever that thread had just begun
                 await run(thread, source.close)
         return counts
 
-    def _open_source(self) -> SubjectSource:
+    def _open_source(self) -> JoinedSource:
         mapping = load_mapping(self._settings.mapping)
         return open_source(mapping, today=self._clock().date(), work_folder=self._settings.spool_dir)
 
     async def _handles(
-        self, linkage_id: LinkageId, subjects: list[Subject], *, decoys: bool = False
+        self, linkage_id: LinkageId, ids: list[SubjectId], *, decoys: bool = False
     ) -> dict[SubjectId, bytes]:
         """The subjects' handles; a subject that has none yet gets 16 random bytes, which it keeps."""
-        ids = [subject.subject_id for subject in subjects]
         async with self._store.transaction() as tx:
             known = await tx.handles.of_subjects(linkage_id, ids)
             fresh = {
@@ -397,16 +406,27 @@ class _Encoding:
             on_invalid,
         )
 
+    def job(self, rule: SubjectRule, source: JoinedSource) -> EncodingJob:
+        """What a process of its own needs to encode rows of this linkage."""
+        return EncodingJob(
+            rule,
+            source.mapping.rules,
+            source.today,
+            self.section,
+            self.keys,
+            self.on_invalid,
+            LIMITS.rows_per_subject,
+        )
+
     def encode_into(
         self,
         spool: RowSpool,
         subjects: list[Subject],
         handles: Mapping[SubjectId, bytes],
-        report: EncodingReport,
     ) -> None:
         """Encodes subjects and adds their rows to the spool."""
         for rows in encode_subjects(
-            self.section, subjects, self.keys, handles, report, on_invalid=self.on_invalid
+            self.section, subjects, self.keys, handles, EncodingReport(), on_invalid=self.on_invalid
         ):
             spool.add(rows)
 
@@ -477,19 +497,23 @@ async def _note_batch(tx: NodeTransaction, upload: Upload, sequence: int) -> Non
     await tx.handles.forget(upload.linkage_id, [bytes.fromhex(str(handle)) for handle in gone])
 
 
-def _next(chunks: Iterator[list[Subject]]) -> list[Subject] | None:
+def _next(chunks: Iterator[RawChunk]) -> RawChunk | None:
     return next(chunks, None)
 
 
-def _identities(subjects: list[Subject]) -> int:
-    return sum(len(subject.identities) for subject in subjects)
-
-
-def _cut(subject: Subject) -> Subject:
-    """A subject with as many identities as a linkage takes; the current one comes first."""
-    if len(subject.identities) <= LIMITS.rows_per_subject:
-        return subject
-    return replace(subject, identities=subject.identities[: LIMITS.rows_per_subject])
+def _absorb(
+    done: list[EncodedChunk], spool: RowSpool, reading: EncodingReport, source: JoinedSource
+) -> list[Subject]:
+    """Spools what was encoded and adds up its counts; the subjects that were asked for."""
+    donors: list[Subject] = []
+    for part in done:
+        for rows in part.rows:
+            spool.add(rows)
+        reading.merge(part.encoding)
+        source.report.merge(part.normalisation)
+        source.problems.merge(part.problems)
+        donors += part.donors
+    return donors
 
 
 def _decoys(donors: list[Subject], count: int, keys: EncodingKeys, agency: str) -> list[Subject]:
@@ -511,13 +535,13 @@ def _clk_bytes(schema: Mapping[str, object]) -> int:
     return int(config["l"]) // 8
 
 
-def _counts(reading: EncodingReport, source: SubjectSource, surplus: int) -> dict[str, int]:
+def _counts(reading: EncodingReport, source: JoinedSource) -> dict[str, int]:
     counts = {
         "subjects_read": reading.subjects,
         "rows_encoded": reading.rows,
         "source_rows_lost": source.problems.rows_lost,
         "rows_dropped_invalid": reading.dropped_rows,
-        "identities_surplus": surplus + reading.surplus_identities,
+        "identities_surplus": reading.surplus_identities,
     }
     counts |= {f"rows_without_{name}": count for name, count in reading.absent_clks.items() if count}
     counts |= {f"rows_without_{name}": count for name, count in reading.absent_tokens.items() if count}

@@ -27,6 +27,7 @@ class JoinedSource(ABC):
 
     def __init__(self, mapping: SourceMapping, *, today: date, work_folder: Path | None = None) -> None:
         self._mapping = mapping
+        self._today = today
         self._report = NormalisationReport()
         self._problems = ProblemLog()
         self._assembler = Assembler(mapping.rules, self._report, self._problems, today)
@@ -70,6 +71,11 @@ class JoinedSource(ABC):
     def mapping(self) -> SourceMapping:
         """The mapping that the source was opened with."""
         return self._mapping
+
+    @property
+    def today(self) -> date:
+        """The day after which nobody can have been born."""
+        return self._today
 
     def subject(self, subject_id: SubjectId, subject_type: SubjectType = "person") -> Subject | None:
         """One subject, or None where the source does not hold it."""
