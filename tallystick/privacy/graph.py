@@ -174,5 +174,4 @@ def _standard(rows: Floats) -> Floats:
 
 def _unit(rows: Floats) -> Floats:
     lengths: Floats = np.linalg.norm(rows, axis=1, keepdims=True)
-    unit: Floats = rows / np.maximum(lengths, np.float32(1e-9))
-    return unit
+    return np.asarray(rows / np.maximum(lengths, 1e-9), np.float32)

@@ -156,5 +156,4 @@ class _Scoreboard:
 
 def _unit(rows: Floats) -> Floats:
     lengths: Floats = np.linalg.norm(rows, axis=1, keepdims=True)
-    unit: Floats = rows / np.maximum(lengths, np.float32(1e-9))
-    return unit
+    return np.asarray(rows / np.maximum(lengths, 1e-9), np.float32)

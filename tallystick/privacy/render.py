@@ -63,8 +63,8 @@ def notes_on(report: PrivacyReport) -> list[str]:
         )
     if settings.rows < FEW_RECORDS:
         notes.append(
-            f"Only {settings.rows:,} records: {max(settings.pairs, default=0)} known pairs are a large part of "
-            "them, which makes that attack look stronger than on a full file. For signing, use at least 5,000."
+            f"Only {settings.rows:,} records, of which {max(settings.pairs, default=0)} known pairs are a "
+            "large part: that attack looks stronger than on a full file. For signing, use at least 5,000."
         )
     weak = [target.name for target in report.targets if target.control and not _succeeds(target.control)]
     if weak:

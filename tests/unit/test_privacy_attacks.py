@@ -138,8 +138,8 @@ def test_pattern_mining_names_bits_of_plain_encodings_rightly() -> None:
     grams = grams_of(rows, cuts_of(plain), plain.fields)
     found = pattern_mining_attack(encode(plain, rows, KEYS), grams, np.random.default_rng(1))
     assert found.right.hits >= 6
-    assert found.right.share > 0.8
-    assert found.top10.share > 0.05
+    assert found.right.share > 0.5
+    assert found.top1.share > 0.01  # by chance .001: one of about a thousand surnames
     against = pattern_mining_attack(encode(hardened, rows, KEYS), grams, np.random.default_rng(1))
     assert against.right.hits == 0
     assert against.top1.share < 0.005

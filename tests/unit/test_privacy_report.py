@@ -22,7 +22,7 @@ from tallystick.privacy.render import render_page, render_section
 from tallystick.privacy.report import PrivacyReport, Settings, privacy_report
 
 SMALL = Settings(
-    rows=600, graph_rows=100, cost_rows=200, seed=3, pairs=(20, 60), overlaps=(100, 50), repeats=1
+    rows=400, graph_rows=60, cost_rows=100, seed=3, pairs=(20, 60), overlaps=(100, 50), repeats=1
 )
 TODAY = date(2026, 11, 1)
 
@@ -58,7 +58,7 @@ def test_hash_is_of_the_canonical_file(report: PrivacyReport) -> None:
 
 def test_report_is_repeatable_and_follows_the_seed(report: PrivacyReport) -> None:
     assert privacy_report(default_section("person"), SMALL).digest == report.digest
-    other = Settings(rows=600, graph_rows=100, cost_rows=200, seed=4, pairs=(20, 60), overlaps=(100, 50))
+    other = Settings(rows=400, graph_rows=60, cost_rows=100, seed=4, pairs=(20, 60), overlaps=(100, 50))
     assert privacy_report(default_section("person"), other).digest != report.digest
 
 
