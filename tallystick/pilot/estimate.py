@@ -33,6 +33,7 @@ Ints = NDArray[np.int64]
 STEP = 0.0025
 _ROUNDS = 8
 _NEGLIGIBLE = 1e-3
+_STRANGERS_PREVAIL = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +74,13 @@ class Curve:
 
     @property
     def matches(self) -> float:
-        """Estimated number of true links above the floor."""
+        """Estimated number of true links, counted down to where strangers begin to prevail.
+
+        Below that an error of the estimate would be taken for people by the hundred.
+        """
         links = -np.diff(self.links, append=0.0)
-        return float(np.sum(links * (1 - self.local_rate)))
+        counted = self.rate <= _STRANGERS_PREVAIL
+        return float(np.sum((links * (1 - self.local_rate))[counted]))
 
     @property
     def f1(self) -> Floats:

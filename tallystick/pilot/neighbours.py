@@ -21,6 +21,7 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 MOST_QUERIES = 50_000
+_MOST_PAIRS = 20_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,10 @@ class Likeness:
 
 
 def own_neighbours(party: PilotParty, floor: float, rng: np.random.Generator) -> Likeness:
-    """Records of one file with the other records of the same file, above ``floor``."""
+    """Records of one file with the other records of the same file, above ``floor``.
+
+    :raises PairLimitError: the floor is too low for this file.
+    """
     chosen = np.arange(len(party), dtype=np.int64)
     if len(chosen) > MOST_QUERIES:
         chosen = np.sort(rng.permutation(len(party))[:MOST_QUERIES].astype(np.int64))
@@ -54,7 +58,7 @@ def own_neighbours(party: PilotParty, floor: float, rng: np.random.Generator) ->
             continue
         asked = np.isin(owner, chosen) if len(chosen) < len(party) else np.ones(len(owner), np.bool_)
         index = BitslicedIndex.build(clks)
-        found = index.query(clks[asked], floor, max_pairs=200 * len(clks) + 10_000)
+        found = index.query(clks[asked], floor, max_pairs=_MOST_PAIRS)
         source, target = owner[asked][found.query_row], owner[found.record_row]
         other = source != target
         parts.append((source[other], target[other], found.score[other]))

@@ -28,6 +28,7 @@ from agency_node.encoding import (
 from agency_node.encoding.decoys import decoy_rng, make_decoys
 from agency_node.encoding.errors import DecoyError
 from agency_node.subjects import SubjectId
+from broker.matching.errors import PairLimitError
 from broker.matching.incremental import MatchState
 from broker.matching.model import LinkGroup, MatchSpec, PartyRows, ProjectionSpec
 from crypto.canonical import JsonValue
@@ -58,6 +59,7 @@ SIBLING_SHARE: Final = 0.25
 FEWEST_ROWS: Final = 50
 FEWEST_FACTS: Final = 3
 _MANY_DUPLICATES: Final = 0.02
+_FLOOR_STEP: Final = 0.02
 _FACT_OF: Final = {"birth_year": "date_of_birth", "birth_day_month": "date_of_birth"}
 
 
@@ -281,10 +283,19 @@ def _estimated(
         floor = min(floor, options.threshold)
     progress("making decoys")
     decoys = [_decoys(party, section, keys, options) for party in parties]
-    spec = match_spec(section, lengths, floor, one_to_one=True)
-    found = find_field(spec, parties, decoys, progress)
-    progress("comparing each file with itself")
-    own = [own_neighbours(party, floor, rng) for party in parties]
+    while True:
+        spec = match_spec(section, lengths, floor, one_to_one=True)
+        try:
+            found = find_field(spec, parties, decoys, progress)
+            progress("comparing each file with itself")
+            own = [own_neighbours(party, floor, rng) for party in parties]
+            break
+        except PairLimitError:
+            # records that are more alike than the sample showed, such as many with few fields
+            floor = min(0.95, floor + _FLOOR_STEP)
+            progress(f"too many likenesses; looking only above {floor:.3f}")
+            if floor >= 0.95 or (options.threshold is not None and floor > options.threshold):
+                raise
     progress("estimating")
     pairs = [(a, b) for b in range(len(parties)) for a in range(b)]
     scores = {pair: _link_scores(found, parties, pair) for pair in pairs}
