@@ -10,10 +10,10 @@ from __future__ import annotations
 import hmac
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from agency_node.keys import NodeKeys, Wrapper
-from agency_node.ports import Clock, NodeIdentity
+from agency_node.ports import Append, Clock, NodeIdentity
 from agency_node.store.audit import DataKey, StoredEntry
 from agency_node.store.store import NodeTransaction
 from agency_node.subjects import SubjectId
@@ -44,18 +44,6 @@ def log_origin(federation: FederationId, agency: AgencyId) -> str:
 def witness_name(federation: FederationId, agency: AgencyId) -> str:
     """The name under which an agency cosigns the logs of others."""
     return f"{federation}/agency/{agency}/witness"
-
-
-@dataclass(frozen=True, slots=True)
-class Append:
-    """One entry to append; `subject` is this agency's own number, kept in the sealed details only."""
-
-    action: AuditAction
-    actor: str
-    body: Mapping[str, JsonInput] = field(repr=False)
-    subject: SubjectId | None = field(default=None, repr=False)
-    policy: str | None = None
-    ref: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

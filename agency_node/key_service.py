@@ -36,6 +36,8 @@ from protos.wire.linkage import Epoch, EpochState, RotationReason
 from protos.wire.relay import ToAgency
 
 _log = structlog.get_logger("keying")
+#: How soon to look again while a key is being agreed, at first.
+_SOON_SECONDS = 0.25
 
 
 class EpochSource(Protocol):
@@ -133,13 +135,19 @@ class KeyingService:
     # -- driving
 
     async def loop(self, broker: EpochSource, poll_seconds: float = 30.0) -> None:
-        """Advances every linkage whenever something came in, and every `poll_seconds`."""
+        """Advances every linkage whenever something came in, and every `poll_seconds`.
+
+        While a key is being agreed it looks again soon, then ever later: the last participant's confirmation
+        opens the epoch at the broker, which sends no word of it.
+        """
+        soon = _SOON_SECONDS
         while True:
             self._wake.clear()
-            await self.advance_all(broker)
+            soon = poll_seconds if await self.advance_all(broker) else min(poll_seconds, 2 * soon)
             try:
-                async with asyncio.timeout(poll_seconds):
+                async with asyncio.timeout(soon):
                     await self._wake.wait()
+                soon = _SOON_SECONDS
             except TimeoutError:
                 continue
 
@@ -147,20 +155,26 @@ class KeyingService:
         """Something changed: look again now."""
         self._wake.set()
 
-    async def advance_all(self, broker: EpochSource) -> None:
-        """Advances every linkage that this agency takes part in; a refusal stops only its own linkage."""
+    async def advance_all(self, broker: EpochSource) -> bool:
+        """Advances every linkage that this agency takes part in; a refusal stops only its own linkage.
+
+        Returns whether every key is settled, so that nothing is soon to be expected.
+        """
         now = self._clock()
         registry = self._registry_at(now)
         async with self._store.transaction() as tx:
             agreements = await self._book.agreements(tx, registry, now)
+        settled = True
         for verified in agreements:
             try:
-                await self.advance(broker, verified)
+                state = await self.advance(broker, verified)
+                settled &= state in (KeyState.OPEN, KeyState.FAILED)
             except RefusedError as refusal:
                 if refusal.code is ErrorCode.UNAVAILABLE:
                     raise
                 linkage = str(verified.agreement.id)
                 _log.warning("key agreement refused", linkage=linkage, code=str(refusal.code))
+        return settled
 
     async def advance(self, broker: EpochSource, verified: VerifiedAgreement) -> KeyState | None:
         """Does whatever can be done now for one linkage; returns the state, None while documents differ."""

@@ -5,7 +5,8 @@ The broker names a link by this agency's own opaque handle; only here does it be
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,7 +15,7 @@ from typing import Protocol
 import structlog
 
 from agency_node.model import KnownLink
-from agency_node.ports import AuditSink, NodeIdentity
+from agency_node.ports import Append, AuditSink, NodeIdentity
 from agency_node.store.store import NodeStore, NodeTransaction
 from agency_node.subjects import SubjectId
 from crypto.audit import AuditAction
@@ -22,6 +23,8 @@ from policies.ids import AgencyId, LinkageId
 from protos.wire.linkage import Link, LinkEvent, LinkEventKind
 
 _log = structlog.get_logger("links")
+#: Events taken in by one transaction at most.
+_BUNCH = 500
 
 #: Called for each link event about a subject of this agency, in the transaction that takes it in.
 LinkHandler = Callable[[NodeTransaction, LinkEventKind, KnownLink, SubjectId], Awaitable[None]]
@@ -67,32 +70,48 @@ class LinkBook:
         async with self._store.transaction() as tx:
             cursor = await tx.links.cursor(linkage_id)
         taken = 0
-        async with aclosing(source.watch_links(linkage_id, cursor, follow=follow)) as events:
-            async for event in events:
-                await self.take(event, linkage_id)
-                taken += 1
+        async with (
+            aclosing(source.watch_links(linkage_id, cursor, follow=follow)) as events,
+            aclosing(_bunched(events)) as bunches,
+        ):
+            async for bunch in bunches:
+                await self.take(bunch, linkage_id)
+                taken += len(bunch)
         return taken
 
-    async def take(self, event: LinkEvent, linkage_id: LinkageId) -> None:
-        """Takes in one event, with its cursor, or nothing of it."""
+    async def take(self, events: Sequence[LinkEvent], linkage_id: LinkageId) -> None:
+        """Takes in events, with the cursor of the last, or nothing of them."""
         async with self._store.transaction() as tx:
-            if event.cursor <= await tx.links.cursor(linkage_id):
+            cursor = await tx.links.cursor(linkage_id)
+            fresh = [event for event in events if event.cursor > cursor]
+            if not fresh:
                 return
-            await tx.links.set_cursor(linkage_id, event.cursor)
-            subject_id = await tx.handles.subject_of(linkage_id, event.link.handle)
-            link = _known(event.link)
-            if link.linkage_id != linkage_id:
-                _log.warning("link of another linkage ignored", linkage=linkage_id)
-            elif event.kind is LinkEventKind.RECALLED:
-                if await tx.links.recall(link.token) and subject_id is not None:
-                    await self._tell(tx, event.kind, link, subject_id)
-            elif subject_id is None:
-                # A decoy, or a subject that was withdrawn in the meantime: there is nobody to link.
-                decoy = await tx.handles.is_decoy(linkage_id, link.handle)
-                _log.info("link without subject ignored", linkage=linkage_id, decoy=decoy)
-            else:
-                await tx.links.put(link)
-                await self._tell(tx, event.kind, link, subject_id)
+            await tx.links.set_cursor(linkage_id, fresh[-1].cursor)
+            subjects = await tx.handles.by_handles(linkage_id, {event.link.handle for event in fresh})
+            told: list[tuple[LinkEventKind, KnownLink, SubjectId]] = []
+            held: dict[bytes, KnownLink] = {}
+            for event in fresh:
+                link = _known(event.link)
+                subject_id = subjects.get(link.handle)
+                if link.linkage_id != linkage_id:
+                    _log.warning("link of another linkage ignored", linkage=linkage_id)
+                elif event.kind is LinkEventKind.RECALLED:
+                    known = held.pop(link.token, None) is not None or await tx.links.recall(link.token)
+                    if known and subject_id is not None:
+                        told.append((event.kind, link, subject_id))
+                elif subject_id is None:
+                    # A decoy, or a subject that was withdrawn in the meantime: there is nobody to link.
+                    _log.info(
+                        "link without subject ignored", linkage=linkage_id, decoy=link.handle in subjects
+                    )
+                else:
+                    held[link.token] = link
+                    told.append((event.kind, link, subject_id))
+            await tx.links.put(list(held.values()))
+            await self._audit.append_all(tx, [self._entry(*item) for item in told])
+            for kind, link, subject_id in told:
+                for handler in self._handlers:
+                    await handler(tx, kind, link, subject_id)
 
     async def by_token(self, tx: NodeTransaction, token: bytes, now: datetime) -> SubjectLink | None:
         """The link of a token, with its subject; None if it is unknown, recalled or expired."""
@@ -128,25 +147,53 @@ class LinkBook:
                 found.append(SubjectLink(link, subject))
         return tuple(found)
 
-    async def _tell(
-        self, tx: NodeTransaction, kind: LinkEventKind, link: KnownLink, subject_id: SubjectId
-    ) -> None:
+    def _entry(self, kind: LinkEventKind, link: KnownLink, subject_id: SubjectId) -> Append:
         recalled = kind is LinkEventKind.RECALLED
-        await self._audit.append(
-            tx,
+        return Append(
             AuditAction.LINKS_RECALLED if recalled else AuditAction.LINKS_TOLD,
-            actor=str(self._identity.agency),
-            subject=subject_id,
-            policy=link.policy_hash or None,
-            body={
+            str(self._identity.agency),
+            {
                 "linkage": str(link.linkage_id),
                 "event": kind.value,
                 "strength": link.strength.value,
                 "counterpart": str(link.counterpart or ""),
             },
+            subject_id,
+            link.policy_hash or None,
         )
-        for handler in self._handlers:
-            await handler(tx, kind, link, subject_id)
+
+
+async def _bunched(events: AsyncGenerator[LinkEvent, None]) -> AsyncGenerator[list[LinkEvent], None]:
+    """Events as they come, those that are there already together: a commit for each would take minutes."""
+    queue: asyncio.Queue[LinkEvent | None] = asyncio.Queue(_BUNCH)
+
+    async def fill() -> None:
+        try:
+            async for event in events:
+                await queue.put(event)
+        except Exception:
+            await queue.put(None)
+            raise
+        await queue.put(None)
+
+    filling = asyncio.create_task(fill())
+    try:
+        ended = False
+        while not ended:
+            bunch: list[LinkEvent] = []
+            item = await queue.get()
+            while item is not None:
+                bunch.append(item)
+                if queue.empty() or len(bunch) == _BUNCH:
+                    break
+                item = queue.get_nowait()
+            ended = item is None
+            if bunch:
+                yield bunch
+        await filling  # raises what ended the stream
+    finally:
+        filling.cancel()
+        await asyncio.gather(filling, return_exceptions=True)
 
 
 def _known(link: Link) -> KnownLink:

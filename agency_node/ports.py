@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -15,6 +16,18 @@ from policies.ids import AgencyId, FederationId
 
 #: Gives the present moment, UTC aware. Passed in, so that tests decide what time it is.
 Clock = Callable[[], datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """One audit entry to append; `subject` is this agency's own number, kept in the sealed details only."""
+
+    action: AuditAction
+    actor: str
+    body: Mapping[str, JsonInput] = field(repr=False)
+    subject: SubjectId | None = field(default=None, repr=False)
+    policy: str | None = None
+    ref: str | None = None
 
 
 class AuditSink(Protocol):
@@ -32,6 +45,10 @@ class AuditSink(Protocol):
         ref: str | None = None,
     ) -> None:
         """One entry. `actor` is an agency or person id, `policy` a document hash, `ref` a reference hash."""
+        ...
+
+    async def append_all(self, tx: NodeTransaction, items: Sequence[Append]) -> None:
+        """Several entries in order; far cheaper than one by one."""
         ...
 
 

@@ -19,11 +19,12 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from agency_node.audit import Append, AuditLog
+from agency_node.audit import AuditLog
 from agency_node.audit_check import check_export
 from agency_node.audit_export import export_files
 from agency_node.config import load_config
 from agency_node.keys import load_keys
+from agency_node.ports import Append
 from agency_node.store.store import NodeStore
 from agency_node.subjects import SubjectId
 from bench._harness import machine

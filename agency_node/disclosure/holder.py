@@ -14,7 +14,6 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from agency_node.audit import Append
 from agency_node.disclosure.context import DisclosureContext, verified_request
 from agency_node.disclosure.decide import Weighed, weigh
 from agency_node.disclosure.evidence import confirms
@@ -33,6 +32,7 @@ from agency_node.disclosure.records import Holding
 from agency_node.disclosure.vault import RequestContents
 from agency_node.documents import ActivePolicy
 from agency_node.mailbox import OpenedMessage
+from agency_node.ports import Append
 from agency_node.store.store import NodeTransaction
 from agency_node.subjects import SubjectId
 from crypto.audit import AuditAction, reference

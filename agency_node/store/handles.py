@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -91,6 +91,22 @@ class HandleRepository:
             )
         )
         return None if value is None else SubjectId(value)
+
+    async def by_handles(
+        self, linkage_id: LinkageId, handles: Collection[bytes]
+    ) -> dict[bytes, SubjectId | None]:
+        """For each handle that is known, its subject; None for a decoy."""
+        found: dict[bytes, SubjectId | None] = {}
+        wanted = list(handles)
+        for start in range(0, len(wanted), _CHUNK):
+            rows = await self._session.execute(
+                sa.select(HANDLES.c.handle, HANDLES.c.subject_id, HANDLES.c.decoy).where(
+                    HANDLES.c.linkage_id == linkage_id, HANDLES.c.handle.in_(wanted[start : start + _CHUNK])
+                )
+            )
+            for row in rows:
+                found[row.handle] = None if row.decoy else SubjectId(row.subject_id)
+        return found
 
     async def any_uploaded(self, linkage_id: LinkageId, epoch: int) -> bool:
         """Whether the broker holds anything of this agency in this epoch."""

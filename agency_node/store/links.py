@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,20 +21,26 @@ class LinkRepository:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    async def put(self, link: KnownLink) -> None:
-        """Keeps a link that was told, or what changed about it."""
-        await self._session.execute(sa.delete(LINKS).where(LINKS.c.token == link.token))
+    async def put(self, links: Sequence[KnownLink]) -> None:
+        """Keeps links that were told, or what changed about them; each token at most once."""
+        if not links:
+            return
+        await self._session.execute(sa.delete(LINKS).where(LINKS.c.token.in_([link.token for link in links])))
         await self._session.execute(
-            sa.insert(LINKS).values(
-                token=link.token,
-                linkage_id=str(link.linkage_id),
-                handle=link.handle,
-                epoch=link.epoch,
-                counterpart=None if link.counterpart is None else str(link.counterpart),
-                strength=link.strength.value,
-                policy_hash=link.policy_hash,
-                expires=int(link.expires.timestamp()),
-            )
+            sa.insert(LINKS),
+            [
+                {
+                    "token": link.token,
+                    "linkage_id": str(link.linkage_id),
+                    "handle": link.handle,
+                    "epoch": link.epoch,
+                    "counterpart": None if link.counterpart is None else str(link.counterpart),
+                    "strength": link.strength.value,
+                    "policy_hash": link.policy_hash,
+                    "expires": int(link.expires.timestamp()),
+                }
+                for link in links
+            ],
         )
 
     async def recall(self, token: bytes) -> bool:

@@ -124,9 +124,9 @@ class NodeStoreConformance:
         link = KnownLink(b"t" * 16, handle(1), LINKAGE, 1, CARE, Strength.STRONG, "ab" * 32, NOW)
         hidden = replace(link, token=b"u" * 16, counterpart=None)
         async with store.transaction() as tx:
-            await tx.links.put(replace(link, strength=Strength.POSSIBLE))
-            await tx.links.put(link)
-            await tx.links.put(hidden)
+            await tx.links.put([replace(link, strength=Strength.POSSIBLE)])
+            await tx.links.put([link])
+            await tx.links.put([hidden])
             assert await tx.links.cursor(LINKAGE) == 0
             await tx.links.set_cursor(LINKAGE, 2**40)
         async with store.transaction() as tx:

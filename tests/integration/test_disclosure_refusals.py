@@ -392,10 +392,9 @@ async def test_a_draft_that_cannot_become_a_request(world: World, case: str) -> 
 
 async def test_a_hidden_agency_cannot_be_asked(world: World) -> None:
     async with world.police.store.transaction() as tx:
-        await tx.links.put(
-            KnownLink(TOKEN.raw, HANDLE_AT_POLICE, LINKAGE, EPOCH, None, Strength.STRONG, "",
-                      world.clock.now + timedelta(days=1))
-        )  # fmt: skip
+        expires = world.clock.now + timedelta(days=1)
+        hidden = KnownLink(TOKEN.raw, HANDLE_AT_POLICE, LINKAGE, EPOCH, None, Strength.STRONG, "", expires)
+        await tx.links.put([hidden])
     with pytest.raises(RefusedError, match="not named") as refused:
         await world.ask()
     assert refused.value.code is ErrorCode.NOT_ALLOWED

@@ -369,12 +369,11 @@ async def make_world(
     care.records.add(SubjectId("SC-9"), {"given_names": "ALAN", "family_name": "OTHER"}, [])
     async with police.store.transaction() as tx:
         await tx.handles.add(LINKAGE, {SUSAN_AT_POLICE: HANDLE_AT_POLICE})
-        await tx.links.put(
-            KnownLink(
-                TOKEN.raw, HANDLE_AT_POLICE, LINKAGE, EPOCH, CARE, Strength.STRONG,
-                document_hash(policy), clock.now + timedelta(days=30),
-            )
-        )  # fmt: skip
+        expires = clock.now + timedelta(days=30)
+        link = KnownLink(
+            TOKEN.raw, HANDLE_AT_POLICE, LINKAGE, EPOCH, CARE, Strength.STRONG, document_hash(policy), expires
+        )
+        await tx.links.put([link])
     async with care.store.transaction() as tx:
         await tx.handles.add(LINKAGE, {SUSAN_AT_CARE: HANDLE_AT_CARE, SubjectId("SC-9"): OTHER_AT_CARE})
         await tx.handles.add(LINKAGE, {SubjectId("decoy-1"): DECOY_AT_CARE}, decoys=True)

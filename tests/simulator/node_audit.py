@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from agency_node.ports import Append
 from agency_node.store.store import NodeTransaction
 from agency_node.subjects import SubjectId
 from crypto.audit import AuditAction
@@ -28,6 +29,9 @@ class RecordedAudit:
         ref: str | None = None,
     ) -> None:
         self.entries.append((action, dict(body)))
+
+    async def append_all(self, tx: NodeTransaction, items: Sequence[Append]) -> None:
+        self.entries += [(item.action, dict(item.body)) for item in items]
 
     def actions(self) -> list[AuditAction]:
         return [action for action, _ in self.entries]
