@@ -24,10 +24,12 @@ from broker.config import BrokerConfig, ConfigError, RelayConfig
 from broker.documents import DocumentService
 from broker.epochs import EpochService
 from broker.errors import translate
+from broker.holds import HoldService
 from broker.links import LinkService
 from broker.lookups import LookUpService
 from broker.matcher import Matcher
 from broker.metrics import Metrics
+from broker.probing import ProbingWatch
 from broker.relay import RelayService
 from broker.rpc.audit import AuditServicer
 from broker.rpc.documents import DocumentServicer
@@ -37,6 +39,7 @@ from broker.rpc.register import SERVICES, Servicers, register
 from broker.rpc.registry import RegistryServicer
 from broker.rpc.relay import RelayServicer
 from broker.runs import RunService
+from broker.store.model import MailboxLoad
 from broker.store.ports import BrokerStore
 from broker.store.sql import SqlStore, open_engine
 from broker.trust import TrustService
@@ -52,6 +55,7 @@ from protos.wire.server import SERVER_OPTIONS, Context, Gatekeeper
 
 DETAILS_KEY = "audit-details"
 _HOUSEKEEPING_SECONDS = 30.0
+_RELEASES_SECONDS = 1.0
 _log = structlog.get_logger("broker")
 
 
@@ -89,6 +93,9 @@ class Broker:
         self.metrics = Metrics()
         self._lock: IO[str] | None = None
         self._housekeeper: asyncio.Task[None] | None = None
+        self._releaser: asyncio.Task[None] | None = None
+        self._mailboxes = MailboxLoad(0, 0)
+        self._open_holds = 0
         self._server: grpc.aio.Server | None = None
         self._stopped = False
         #: The port that the broker listens on, once started.
@@ -116,17 +123,35 @@ class Broker:
         await self._trust.load(_read(self._config.anchor, "anchor"))
         self._catalogue = Catalogue(store, self._trust, self._clock)
         matcher = Matcher(self._config.matching, self._config.data_dir / "matching")
-        self._epochs = EpochService(store, self._catalogue, self._audit, matcher.forget, self._clock)
+        self._holds = HoldService(store, self._audit, self._clock, self._config.releases)
+        watch = self._config.watch
+        self._probing = ProbingWatch(store, self._holds, watch, self._clock, self._rng_bytes)
+
+        def rotated(linkage_id: str) -> None:
+            matcher.forget(linkage_id)
+            self._probing.forget(linkage_id)
+
+        self._epochs = EpochService(store, self._catalogue, self._audit, rotated, self._clock)
         self._links = LinkService(
             store, self._catalogue, self._audit, self._bell, self._clock, self._rng_bytes
         )
         self._runs = RunService(
-            store, self._catalogue, self._epochs, self._links, matcher, self._audit, self._bell, self._clock
+            store,
+            self._catalogue,
+            self._epochs,
+            self._links,
+            matcher,
+            self._holds,
+            watch,
+            self._audit,
+            self._bell,
+            self._clock,
         )
         self._uploads = UploadService(
             store,
             self._catalogue,
             self._epochs,
+            self._probing,
             self._audit,
             self._runs.withdraw,
             self._runs.committed,
@@ -140,13 +165,17 @@ class Broker:
             self._epochs,
             self._links,
             matcher,
+            self._probing,
             self._config.matching.look_ups_per_minute,
+            watch.look_ups_per_day,
             self._clock,
         )
         await self.documents_changed()
         await self._runs.resume()
         await self._serve()
+        await self._count_waiting()
         self._housekeeper = asyncio.create_task(self._keep_house(), name="housekeeping")
+        self._releaser = asyncio.create_task(self._keep_releasing(), name="releases")
         _log.info("serving", port=self.port, federation=self._config.federation)
 
     async def stop(self) -> None:
@@ -159,10 +188,12 @@ class Broker:
         if self._server is not None:
             await self._server.stop(self._config.shutdown_seconds)
             await self._runs.stop()
+        for task in (self._releaser, self._housekeeper):
+            if task is not None:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
         if self._housekeeper is not None:
-            self._housekeeper.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._housekeeper
             await self._trust.write_refusals()
         self.metrics.close()
         if hasattr(self, "_store"):
@@ -179,6 +210,7 @@ class Broker:
     async def keep_house(self) -> None:
         """Forgets what is expired or abandoned, and tells or recalls what time alone changed."""
         await self._uploads.forget_abandoned()
+        self._probing.forget_old()
         await self._relay.forget_expired()
         async with self._store.write() as tx:
             await tx.links.purge(self._clock())
@@ -186,7 +218,9 @@ class Broker:
                 await self._epochs.ensure(tx, linkage)
         for ended in await self._links.refresh():
             self._runs.forget(ended)
+            self._probing.forget(ended)
         await self._trust.write_refusals()
+        await self._count_waiting()
 
     async def _keep_house(self) -> None:
         while True:
@@ -195,6 +229,21 @@ class Broker:
                 await self.keep_house()
             except Exception as error:  # noqa: BLE001 - tried again next time
                 _log.error("housekeeping failed", error=type(error).__name__, places=places_of(error))
+
+    async def _keep_releasing(self) -> None:
+        """Takes what the operator's command releases: a person waits for it."""
+        while True:
+            try:
+                if await self._holds.take_releases():
+                    await self._count_waiting()
+            except Exception as error:  # noqa: BLE001 - tried again next time
+                _log.error("releases not taken", error=type(error).__name__, places=places_of(error))
+            await asyncio.sleep(_RELEASES_SECONDS)
+
+    async def _count_waiting(self) -> None:
+        async with self._store.read() as tx:
+            self._mailboxes = await tx.relay.totals()
+            self._open_holds = sum(hold.open for hold in await tx.holds.listed())
 
     async def _open_store(self) -> BrokerStore:
         if self._given_store is not None:
@@ -237,6 +286,10 @@ class Broker:
     def _serve_metrics(self) -> None:
         self.metrics.gauge("runs_queued", "Matching runs that wait.", lambda: self._runs.queued)
         self.metrics.gauge("runs_running", "Matching runs under way.", lambda: self._runs.running)
+        self.metrics.gauge("mailbox_messages", "Sealed messages that wait.", lambda: self._mailboxes.messages)
+        self.metrics.gauge("mailbox_bytes", "Sealed bytes that wait.", lambda: self._mailboxes.sealed_bytes)
+        self.metrics.gauge("holds_open", "What waits for an officer's word.", lambda: self._open_holds)
+        self.metrics.gauge("holds_raised", "Alarms since the start.", lambda: self._holds.raised.total())
         if self._config.metrics:
             try:
                 self.metrics_port = self.metrics.serve(self._config.metrics)

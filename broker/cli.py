@@ -1,4 +1,4 @@
-"""`tallystick broker`: init, enrol, run, health, check-config, migrate. Exit code 2: usage, configuration."""
+"""`tallystick broker`: init, enrol, run, holds, health, check-config, migrate. Exit code 2: usage, config."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from typing import Annotated
 import typer
 
 from broker.config import BrokerConfig, ConfigError, load_config, passphrase
+from broker.holds_cli import holds_app
 
 broker_app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="The broker: matches encodings, tells links where policies allow it, relays sealed messages.",
 )
+broker_app.add_typer(holds_app, name="holds")
 Config = Annotated[Path, typer.Option("--config", "-c", help="The broker's TOML file.")]
 _CONFIG = Path("broker.toml")
 _REFUSED, _USAGE = 1, 2

@@ -85,6 +85,26 @@ class MatchingConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class WatchConfig:
+    """From when on something looks like misuse, and is held until an officer has looked at it.
+
+    An upload is held where a subject has `near_subjects` near variants within the same agency, or, in a
+    one-to-one linkage, more than `near_percent` of the subjects have one; look-ups once one target is asked
+    for in `look_up_variants` variants within a day; new links between two agencies once they grow
+    `match_rate_factor` times as fast as the agencies' sizes explain, from `match_rate_links` links on.
+    An agency sends at most `daily_turnover` times what it may hold in a day.
+    """
+
+    near_subjects: int = 20
+    near_percent: int = 20
+    look_up_variants: int = 6
+    look_ups_per_day: int = 5_000
+    daily_turnover: int = 4
+    match_rate_factor: int = 2
+    match_rate_links: int = 25
+
+
+@dataclass(frozen=True, slots=True)
 class RelayConfig:
     """How much may wait for one recipient, and how long; never more than `protos.wire.limits` allows."""
 
@@ -117,7 +137,13 @@ class BrokerConfig:
     shutdown_seconds: int = 10
     matching: MatchingConfig = MatchingConfig()
     relay: RelayConfig = RelayConfig()
+    watch: WatchConfig = WatchConfig()
     log: LogConfig = LogConfig()
+
+    @property
+    def releases(self) -> Path:
+        """Where `tallystick broker holds release` leaves its word for the running broker."""
+        return self.data_dir / "releases"
 
     @property
     def database_url(self) -> str:
@@ -182,6 +208,7 @@ class _Reader:
             shutdown_seconds=top.number("shutdown_seconds", 10, 0, 600),
             matching=self._matching(top.section("matching", required=False)),
             relay=self._relay(top.section("relay", required=False)),
+            watch=self._watch(top.section("watch", required=False)),
             log=self._log(top.section("log", required=False)),
         )
         top.finish()
@@ -232,6 +259,20 @@ class _Reader:
             section.number("ttl_hours", usual.ttl_hours, 1, usual.ttl_hours),
             section.number("waiting_messages", usual.waiting_messages, 1, usual.waiting_messages),
             section.number("waiting_mebibytes", usual.waiting_mebibytes, 1, usual.waiting_mebibytes),
+        )
+        section.finish()
+        return config
+
+    def _watch(self, section: _Section) -> WatchConfig:
+        usual = WatchConfig()
+        config = WatchConfig(
+            near_subjects=section.number("near_subjects", usual.near_subjects, 2, 10**6),
+            near_percent=section.number("near_percent", usual.near_percent, 1, 100),
+            look_up_variants=section.number("look_up_variants", usual.look_up_variants, 2, 10**6),
+            look_ups_per_day=section.number("look_ups_per_day", usual.look_ups_per_day, 0, 10**9),
+            daily_turnover=section.number("daily_turnover", usual.daily_turnover, 1, 1000),
+            match_rate_factor=section.number("match_rate_factor", usual.match_rate_factor, 1, 1000),
+            match_rate_links=section.number("match_rate_links", usual.match_rate_links, 1, 10**9),
         )
         section.finish()
         return config

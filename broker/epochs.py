@@ -79,6 +79,12 @@ class EpochService:
             record = await self._open(tx, linkage, current.epoch + 1)
             if reason is RotationReason.SUSPICION:
                 await tx.encodings.drop_before(linkage.id, record.epoch)
+            body: dict[str, JsonInput] = {
+                "linkage": linkage.id,
+                "epoch": record.epoch,
+                "reason": reason.value,
+            }
+            await self._audit.append(tx, AuditAction.EPOCH_ROTATED, body, actor=agency, policy=linkage.hash)
         self._rotated(linkage.id)
         return record.epoch
 

@@ -75,6 +75,7 @@ class LinkService:
         """Brings what is told into line with the documents that count now.
 
         Linkages whose agreement is no longer in force lose their links and their encodings; returns them.
+        So do agencies that a newer agreement leaves out.
         """
         async with self._store.read() as tx:
             held = sorted({*await tx.links.linkages(), *await tx.encodings.linkages()})
@@ -93,10 +94,24 @@ class LinkService:
                     await tx.links.remove_pairs(linkage_id, pairs)
                     await tx.encodings.drop_before(linkage_id, epoch + 1)
                     pairs = ()
+                else:
+                    pairs = await self._without_departed(tx, linkage, pairs)
                 news = await self._reconcile(tx, linkage_id, None, pairs)
             self._reconciled[linkage_id] = counting
             self.ring(linkage_id, news)
         return tuple(linkage_id for linkage_id in held if linkage_id not in in_force)
+
+    async def _without_departed(
+        self, tx: Transaction, linkage: Linkage, pairs: tuple[MatchedPair, ...]
+    ) -> tuple[MatchedPair, ...]:
+        """Who takes part no longer loses its encodings and links at once, not with the next run."""
+        for agency in await tx.encodings.agencies(linkage.id):
+            if agency not in linkage.agencies:
+                await tx.encodings.drop_agency(linkage.id, agency)
+        taking_part = set(linkage.agencies)
+        kept = tuple(pair for pair in pairs if {pair.first.agency, pair.second.agency} <= taking_part)
+        await tx.links.remove_pairs(linkage.id, set(pairs) - set(kept))
+        return kept
 
     async def watch(
         self, agency: str, linkage_id: str, after: int, *, follow: bool

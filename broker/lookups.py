@@ -1,4 +1,7 @@
-"""One encoded subject against everything held, under the policy checks of any link. None of it is stored."""
+"""One encoded subject against everything held, under the policy checks of any link. None of it is stored.
+
+Memory keeps the encodings of a day's look-ups (`broker.probing`), to notice one target in many variants.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from broker.catalogue import Catalogue
 from broker.epochs import EpochService
 from broker.links import LinkService
 from broker.matcher import Matcher
+from broker.probing import ProbingWatch
 from broker.rows import handles_of
 from broker.store.model import Segment, Subject
 from broker.store.ports import BrokerStore
@@ -27,7 +31,9 @@ class LookUpService:
         epochs: EpochService,
         links: LinkService,
         matcher: Matcher,
+        probing: ProbingWatch,
         per_minute: int,
+        per_day: int,
         clock: Clock,
     ) -> None:
         self._store = store
@@ -35,7 +41,9 @@ class LookUpService:
         self._epochs = epochs
         self._links = links
         self._matcher = matcher
+        self._probing = probing
         self._per_minute = per_minute
+        self._per_day = per_day
         self._clock = clock
         self._recent: dict[str, deque[float]] = {}
         self._preparing = asyncio.Lock()
@@ -46,7 +54,8 @@ class LookUpService:
         """The links of one subject that the agency may know of; their tokens live an hour.
 
         Raises:
-            RefusedError: RATE_LIMITED, and what an upload of the rows would be refused with.
+            RefusedError: RATE_LIMITED, PROBING_SUSPECTED, and what an upload of the rows would be refused
+                with.
         """
         linkage = self._catalogue.linkage_for(linkage_id, agency)
         self._require_rate(agency)
@@ -63,6 +72,7 @@ class LookUpService:
             raise RefusedError(ErrorCode.WRONG_EPOCH, f"the current epoch is {current.epoch}, not {epoch}")
         if current.state is not EpochState.OPEN:
             raise RefusedError(ErrorCode.EPOCH_NOT_OPEN, f"epoch {epoch} is {current.state.value}, not open")
+        await self._probing.require_look_up(linkage, epoch, agency, records)
         async with self._preparing:
             if not self._matcher.ready(linkage, epoch):
                 async with self._store.read() as tx:
@@ -79,11 +89,12 @@ class LookUpService:
     def _require_rate(self, agency: str) -> None:
         now = self._clock().timestamp()
         recent = self._recent.setdefault(agency, deque())
-        while recent and recent[0] <= now - 60:
+        while recent and recent[0] <= now - 24 * 3600:
             recent.popleft()
-        if len(recent) >= self._per_minute:
-            raise RefusedError(
-                ErrorCode.RATE_LIMITED,
-                f"at most {self._per_minute} look-ups a minute; upload in bulk instead",
-            )
+        for seconds, most, name in ((60, self._per_minute, "a minute"), (24 * 3600, self._per_day, "a day")):
+            # The oldest of the last `most` look-ups must be out of the span before another one may come.
+            if not most or (len(recent) >= most and recent[-most] > now - seconds):
+                raise RefusedError(
+                    ErrorCode.RATE_LIMITED, f"at most {most} look-ups {name}; upload in bulk instead"
+                )
         recent.append(now)

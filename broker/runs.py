@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import secrets
 import threading
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -18,12 +18,15 @@ import structlog
 from broker.audit import AuditLog, Clock
 from broker.bell import Bell
 from broker.catalogue import Catalogue
+from broker.config import WatchConfig
 from broker.epochs import EpochService
+from broker.holds import HoldService
 from broker.linkages import Linkage
 from broker.links import LinkService
 from broker.matcher import Matcher, MatchJob, MatchReport
-from broker.rows import Records
-from broker.store.model import RunRecord
+from broker.rates import expected_links, leaps, match_rates
+from broker.rows import Records, subject_count
+from broker.store.model import Hold, HoldKind, MatchedPair, MatchRate, RunRecord
 from broker.store.ports import BrokerStore, Transaction
 from broker.uploads import CommittedChange
 from crypto.audit import AuditAction
@@ -45,6 +48,8 @@ class _Working:
     done: int = 0
     total: int = 0
     stage: str = "reading encodings"
+    #: Subjects of each agency in this run.
+    sizes: dict[str, int] = field(default_factory=dict)
     #: Withdrawn since the rows were read: no link to them may come out of this run.
     withdrawn: set[tuple[str, bytes]] = field(default_factory=set)
 
@@ -59,6 +64,8 @@ class RunService:
         epochs: EpochService,
         links: LinkService,
         matcher: Matcher,
+        holds: HoldService,
+        watch: WatchConfig,
         audit: AuditLog,
         bell: Bell,
         clock: Clock,
@@ -68,6 +75,9 @@ class RunService:
         self._epochs = epochs
         self._links = links
         self._matcher = matcher
+        self._holds = holds
+        self._watch = watch
+        holds.on_release(self._released)
         self._audit = audit
         self._bell = bell
         self._clock = clock
@@ -117,6 +127,18 @@ class RunService:
             await tx.runs.put(run)
         self._queue.put_nowait(run.run_id)
         return run.run_id
+
+    async def _released(self, hold: Hold) -> None:
+        """Matches again after links were let go; their data has not changed, but what may be told has."""
+        if hold.kind is not HoldKind.LINKS:
+            return
+        try:
+            linkage = self._catalogue.linkage(hold.linkage)
+            async with self._store.write() as tx:
+                epoch = (await self._epochs.ensure(tx, linkage)).epoch
+            await self.start(hold.agency, hold.linkage, epoch)
+        except RefusedError as refusal:
+            _log.warning("no run after a release", linkage=hold.linkage, code=str(refusal.code))
 
     async def watch(self, agency: str, run_id: str) -> AsyncIterator[RunProgress]:
         """The run's progress until it ends."""
@@ -232,6 +254,9 @@ class RunService:
             records = await _records(tx, linkage, run.epoch)
             working.run = replace(run, data=await _data(tx, linkage, run.epoch))
             await tx.runs.put(working.run)
+        working.sizes = await asyncio.to_thread(
+            lambda: {agency: subject_count(rows) for agency, rows in records.items()}
+        )
         working.stage = "comparing"
         return MatchJob(run.run_id, linkage, run.epoch, records, touched)
 
@@ -254,7 +279,8 @@ class RunService:
                 if not {(pair.first.agency, pair.first.handle), (pair.second.agency, pair.second.handle)}
                 & gone
             )
-            news = await self._links.publish(tx, linkage, run.epoch, pairs)
+            told = await self._without_leaps(tx, linkage, working, pairs)
+            news = await self._links.publish(tx, linkage, run.epoch, told)
             await tx.encodings.drop_before(linkage.id, run.epoch)
             body: dict[str, JsonInput] = {
                 "linkage": linkage.id,
@@ -262,6 +288,7 @@ class RunService:
                 "subjects": report.subjects,
                 "groups": report.groups,
                 "candidate_pairs": report.candidate_pairs,
+                "links_held_back": len(pairs) - len(told),
             }
             await self._audit.append(tx, AuditAction.RUN_DONE, body, policy=linkage.hash)
             await tx.runs.put(
@@ -275,6 +302,39 @@ class RunService:
                 )
             )
         return news
+
+    async def _without_leaps(
+        self, tx: Transaction, linkage: Linkage, working: _Working, pairs: Sequence[MatchedPair]
+    ) -> Sequence[MatchedPair]:
+        """The pairs that may be told: new ones between agencies whose links leapt wait for an officer."""
+        before = {(item.first, item.second): item for item in await tx.holds.rates(linkage.id)}
+        usual: list[MatchRate] = []
+        leapt: set[tuple[str, str]] = set()
+        for now in match_rates(linkage.id, pairs, working.sizes):
+            known = before.get((now.first, now.second))
+            if known is None or not leaps(known, now, self._watch):
+                usual.append(now)
+                continue
+            leapt.add((now.first, now.second))
+            await self._holds.hold(
+                tx,
+                HoldKind.LINKS,
+                linkage.id,
+                now.first,
+                now.second,
+                f"links between {now.first} and {now.second} rose from {known.links} to {now.links}, "
+                f"where about {expected_links(known, now)} were to be expected",
+                _leap_figures(known, now),
+            )
+        await tx.holds.put_rates(usual)
+        if not leapt:
+            return pairs
+        old = {(pair.first, pair.second) for pair in await tx.links.pairs(linkage.id)}
+        return [
+            pair
+            for pair in pairs
+            if (pair.first.agency, pair.second.agency) not in leapt or (pair.first, pair.second) in old
+        ]
 
     async def _fail(self, working: _Working, error: Exception) -> None:
         if self._stopping:
@@ -363,6 +423,18 @@ def failure_message(error: Exception) -> str:
     return f"{ErrorCode.INTERNAL}: {CATALOGUE[ErrorCode.INTERNAL].meaning}"
 
 
+def _leap_figures(before: MatchRate, now: MatchRate) -> dict[str, int]:
+    return {
+        "links": now.links,
+        "links_before": before.links,
+        "links_expected": expected_links(before, now),
+        "first_subjects": now.first_subjects,
+        "first_subjects_before": before.first_subjects,
+        "second_subjects": now.second_subjects,
+        "second_subjects_before": before.second_subjects,
+    }
+
+
 async def _records(tx: Transaction, linkage: Linkage, epoch: int) -> Mapping[str, Records]:
     return {
         agency: linkage.layout.records(await tx.encodings.live(linkage.id, epoch, agency))
@@ -371,7 +443,9 @@ async def _records(tx: Transaction, linkage: Linkage, epoch: int) -> Mapping[str
 
 
 async def _data(tx: Transaction, linkage: Linkage, epoch: int) -> str:
-    """Names the data of a run: agreement, epoch, and how often each agency's rows changed."""
+    """Names the data of a run: agreement, epoch, how often rows changed and links were let go."""
     versions = await tx.encodings.versions(linkage.id, epoch)
     parts = [linkage.hash, str(epoch), *(f"{agency}={count}" for agency, count in sorted(versions.items()))]
+    held = await tx.holds.listed(linkage.id)
+    parts.append(str(sum(item.kind is HoldKind.LINKS and not item.open for item in held)))
     return hashlib.sha256("|".join(parts).encode()).hexdigest()

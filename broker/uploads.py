@@ -15,8 +15,9 @@ from broker.audit import AuditLog, Clock
 from broker.catalogue import Catalogue
 from broker.epochs import EpochService
 from broker.linkages import Linkage
+from broker.probing import Examination, ProbingWatch, suspected
 from broker.rows import among, handles_of, repeated_rows, subject_count
-from broker.store.model import Segment, UploadRecord
+from broker.store.model import Hold, Segment, UploadRecord
 from broker.store.ports import BrokerStore, Transaction
 from crypto.audit import AuditAction
 from crypto.canonical import JsonInput
@@ -60,6 +61,7 @@ class UploadService:
         store: BrokerStore,
         catalogue: Catalogue,
         epochs: EpochService,
+        probing: ProbingWatch,
         audit: AuditLog,
         withdraw: Withdraw,
         committed: Committed,
@@ -68,6 +70,7 @@ class UploadService:
         self._store = store
         self._catalogue = catalogue
         self._epochs = epochs
+        self._probing = probing
         self._audit = audit
         self._withdraw = withdraw
         self._committed = committed
@@ -108,6 +111,7 @@ class UploadService:
                 start.row_count,
                 self._clock(),
             )
+            await self._probing.require_turnover(tx, linkage, upload)
             await tx.encodings.put_upload(upload)
             return upload
 
@@ -150,38 +154,55 @@ class UploadService:
         """Makes an upload visible to matching, all of it or nothing; returns the rows that the agency holds.
 
         Raises:
-            RefusedError: UPLOAD_INCOMPLETE, QUOTA_EXCEEDED, BATCH_INVALID where a row comes twice.
+            RefusedError: UPLOAD_INCOMPLETE, QUOTA_EXCEEDED, BATCH_INVALID where a row comes twice;
+                PROBING_SUSPECTED while the upload is held for an officer to look at.
         """
-        async with self._store.write() as tx:
-            upload = await self._own_upload(tx, agency, upload_id)
+        while True:
+            async with self._store.read() as tx:
+                upload = await self._own_upload(tx, agency, upload_id)
             if upload.committed:
                 return upload.rows_held
             linkage = self._catalogue.linkage_for(upload.linkage, agency)
-            await self._require_open(tx, linkage, upload.epoch)
-            if (batch_count, row_count) != (upload.next_sequence, upload.rows):
-                raise RefusedError(
-                    ErrorCode.UPLOAD_INCOMPLETE,
-                    f"the broker holds {upload.next_sequence} batches with {upload.rows} rows, "
-                    f"not {batch_count} with {row_count}; begin again to resume",
-                )
-            change, rows_held = await self._make_live(tx, linkage, upload)
-            await tx.encodings.bump(linkage.id, upload.epoch, agency)
-            await tx.encodings.put_upload(
-                replace(upload, committed=True, rows_held=rows_held, touched=self._clock())
-            )
-            body: dict[str, JsonInput] = {
-                "linkage": linkage.id,
-                "epoch": upload.epoch,
-                "mode": upload.mode.value,
-                "rows": upload.rows,
-                "withdrawn": len(change.withdrawn),
-                "rows_held": rows_held,
-            }
-            await self._audit.append(
-                tx, AuditAction.UPLOAD_COMMITTED, body, actor=agency, policy=linkage.hash
-            )
-        await self._committed(change)
-        return rows_held
+            _require_complete(upload, batch_count, row_count)
+            seen = await self._probing.examine(linkage, upload)
+            async with self._store.write() as tx:
+                upload = await self._own_upload(tx, agency, upload_id)
+                if not upload.committed and not await self._probing.unchanged(tx, upload, seen):
+                    continue  # another call came in between: look again at what there is now
+                done = await self._commit(tx, linkage, upload, seen)
+            if isinstance(done, Hold):
+                raise suspected(done)
+            change, rows_held = done
+            if change is not None:
+                await self._committed(change)
+            return rows_held
+
+    async def _commit(
+        self, tx: Transaction, linkage: Linkage, upload: UploadRecord, seen: Examination
+    ) -> Hold | tuple[CommittedChange | None, int]:
+        if upload.committed:
+            return None, upload.rows_held
+        await self._require_open(tx, linkage, upload.epoch)
+        held_back = await self._probing.require_unsuspected(tx, linkage, upload, seen)
+        if held_back is not None:
+            return held_back
+        change, rows_held = await self._make_live(tx, linkage, upload)
+        await tx.encodings.bump(linkage.id, upload.epoch, upload.agency)
+        await tx.encodings.put_upload(
+            replace(upload, committed=True, rows_held=rows_held, touched=self._clock())
+        )
+        body: dict[str, JsonInput] = {
+            "linkage": linkage.id,
+            "epoch": upload.epoch,
+            "mode": upload.mode.value,
+            "rows": upload.rows,
+            "withdrawn": len(change.withdrawn),
+            "rows_held": rows_held,
+        }
+        await self._audit.append(
+            tx, AuditAction.UPLOAD_COMMITTED, body, actor=upload.agency, policy=linkage.hash
+        )
+        return change, rows_held
 
     async def forget_abandoned(self) -> int:
         """Deletes uploads that nobody touched for a day; returns how many were not committed."""
@@ -303,6 +324,15 @@ class UploadService:
                 ErrorCode.QUOTA_EXCEEDED,
                 f"{subjects} subjects; {agency} declared {linkage.population(agency)} in the agreement",
             )
+
+
+def _require_complete(upload: UploadRecord, batch_count: int, row_count: int) -> None:
+    if (batch_count, row_count) != (upload.next_sequence, upload.rows):
+        raise RefusedError(
+            ErrorCode.UPLOAD_INCOMPLETE,
+            f"the broker holds {upload.next_sequence} batches with {upload.rows} rows, "
+            f"not {batch_count} with {row_count}; begin again to resume",
+        )
 
 
 def _same_upload(known: UploadRecord, agency: str, start: UploadStart) -> UploadRecord:

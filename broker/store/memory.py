@@ -13,9 +13,11 @@ from broker.store.model import (
     Confirmation,
     Envelope,
     EpochRecord,
+    Hold,
     LogNode,
     MailboxLoad,
     MatchedPair,
+    MatchRate,
     NewEvent,
     RunRecord,
     Segment,
@@ -60,6 +62,8 @@ class _State:
     tokens: dict[bytes, TokenRecord] = field(default_factory=dict)
     events: dict[tuple[str, str, int], LinkEvent] = field(default_factory=dict)
     cursors: dict[tuple[str, str], int] = field(default_factory=dict)
+    holds: dict[str, Hold] = field(default_factory=dict)
+    rates: dict[tuple[str, str, str], MatchRate] = field(default_factory=dict)
     mail: dict[int, tuple[str, Envelope]] = field(default_factory=dict)
     seen: dict[tuple[str, str], tuple[str, datetime]] = field(default_factory=dict)
     leaves: dict[int, tuple[bytes, bytes]] = field(default_factory=dict)
@@ -156,6 +160,26 @@ class _Encodings(_Role):
 
     async def stale_uploads(self, before: datetime) -> tuple[UploadRecord, ...]:
         return tuple(item for item in self._s.uploads.values() if item.touched < before)
+
+    async def agencies(self, linkage: str) -> tuple[str, ...]:
+        found = {item.segment.agency for item in self._s.batches.values() if item.linkage == linkage}
+        return tuple(sorted(found))
+
+    async def drop_agency(self, linkage: str, agency: str) -> None:
+        mine = (linkage, agency)
+        self._s.batches = {
+            key: item for key, item in self._s.batches.items() if (item.linkage, item.segment.agency) != mine
+        }
+        self._s.uploads = {
+            key: item for key, item in self._s.uploads.items() if (item.linkage, item.agency) != mine
+        }
+        self._s.versions = {key: count for key, count in self._s.versions.items() if (key[0], key[2]) != mine}
+
+    async def uploads_of(self, linkage: str, agency: str) -> tuple[UploadRecord, ...]:
+        found = [
+            item for item in self._s.uploads.values() if (item.linkage, item.agency) == (linkage, agency)
+        ]
+        return tuple(sorted(found, key=lambda item: item.upload_id))
 
     async def stage(self, upload: UploadRecord, sequence: int, digest: str, segment: Segment) -> None:
         number = self._s.next_serial("segment")
@@ -329,7 +353,29 @@ class _Links(_Role):
         self._s.events = {k: item for k, item in self._s.events.items() if item.link.expires > now}
 
 
+class _Holds(_Role):
+    async def get(self, hold_id: str) -> Hold | None:
+        return self._s.holds.get(hold_id)
+
+    async def put(self, hold: Hold) -> None:
+        self._s.holds[hold.hold_id] = hold
+
+    async def listed(self, linkage: str | None = None) -> tuple[Hold, ...]:
+        found = [item for item in self._s.holds.values() if linkage in (None, item.linkage)]
+        return tuple(sorted(found, key=lambda item: (item.created, item.hold_id)))
+
+    async def rates(self, linkage: str) -> tuple[MatchRate, ...]:
+        return tuple(item for key, item in sorted(self._s.rates.items()) if key[0] == linkage)
+
+    async def put_rates(self, items: Iterable[MatchRate]) -> None:
+        self._s.rates.update({(item.linkage, item.first, item.second): item for item in items})
+
+
 class _Relay(_Role):
+    async def totals(self) -> MailboxLoad:
+        sizes = [len(item.message.sealed) for _, item in self._s.mail.values()]
+        return MailboxLoad(len(sizes), sum(sizes))
+
     async def seen(self, sender: str, message_id: str) -> str | None:
         found = self._s.seen.get((sender, message_id))
         return found[0] if found else None
@@ -405,6 +451,7 @@ class MemoryTransaction:
         self.encodings = _Encodings(state)
         self.runs = _Runs(state)
         self.links = _Links(state)
+        self.holds = _Holds(state)
         self.relay = _Relay(state)
         self.audit = _Audit(state)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 
 from protos.wire.documents import DocumentKind
 from protos.wire.linkage import EpochState, Link, LinkEventKind, RunState, Strength, UploadMode
@@ -175,6 +177,48 @@ class MailboxLoad:
 
     messages: int
     sealed_bytes: int
+
+
+class HoldKind(StrEnum):
+    """What is kept back until somebody has looked at it."""
+
+    UPLOAD = "upload"
+    LOOK_UPS = "look-ups"
+    LINKS = "links"
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Something kept back. `subject` says of what: the digest of an upload's rows, or the agency on the other
+    side of withheld links; `figures` are counts only."""
+
+    hold_id: str
+    kind: HoldKind
+    linkage: str
+    agency: str
+    subject: str
+    created: datetime
+    reason: str
+    figures: Mapping[str, int]
+    #: When somebody let it go, or None.
+    released: datetime | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether it is still kept back."""
+        return self.released is None
+
+
+@dataclass(frozen=True, slots=True)
+class MatchRate:
+    """How many links two agencies had at the last accepted run, and how many subjects each."""
+
+    linkage: str
+    first: str
+    second: str
+    links: int
+    first_subjects: int
+    second_subjects: int
 
 
 @dataclass(frozen=True, slots=True)

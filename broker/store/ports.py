@@ -16,9 +16,11 @@ from broker.store.model import (
     Confirmation,
     Envelope,
     EpochRecord,
+    Hold,
     LogNode,
     MailboxLoad,
     MatchedPair,
+    MatchRate,
     NewEvent,
     RunRecord,
     Segment,
@@ -102,6 +104,9 @@ class EncodingStore(Protocol):
     async def stale_uploads(self, before: datetime) -> tuple[UploadRecord, ...]:
         """Uploads last touched before a time."""
 
+    async def uploads_of(self, linkage: str, agency: str) -> tuple[UploadRecord, ...]:
+        """The uploads of an agency that are not forgotten yet, committed or not."""
+
     async def stage(self, upload: UploadRecord, sequence: int, digest: str, segment: Segment) -> None:
         """Keeps a batch of an open upload, unseen by matching; `segment.id` is not used."""
 
@@ -131,6 +136,12 @@ class EncodingStore(Protocol):
 
     async def drop_before(self, linkage: str, epoch: int) -> int:
         """Deletes all encodings and uploads of earlier epochs; returns how many rows went."""
+
+    async def agencies(self, linkage: str) -> tuple[str, ...]:
+        """Agencies that have encodings in a linkage, live or staged, in any epoch."""
+
+    async def drop_agency(self, linkage: str, agency: str) -> None:
+        """Deletes everything that an agency uploaded, in all epochs."""
 
     async def linkages(self) -> tuple[str, ...]:
         """Linkages that have encodings, live or staged."""
@@ -202,8 +213,30 @@ class LinkStore(Protocol):
         """Deletes passing tokens and events whose time is up."""
 
 
+class HoldStore(Protocol):
+    """What is kept back until somebody has looked at it, and the figures to compare with."""
+
+    async def get(self, hold_id: str) -> Hold | None:
+        """One hold."""
+
+    async def put(self, hold: Hold) -> None:
+        """Adds a hold or replaces it."""
+
+    async def listed(self, linkage: str | None = None) -> tuple[Hold, ...]:
+        """All holds, or those of one linkage, oldest first."""
+
+    async def rates(self, linkage: str) -> tuple[MatchRate, ...]:
+        """The figures of a linkage, by agencies."""
+
+    async def put_rates(self, rates: Iterable[MatchRate]) -> None:
+        """Adds figures or replaces them."""
+
+
 class RelayStore(Protocol):
     """Mailboxes of sealed messages."""
+
+    async def totals(self) -> MailboxLoad:
+        """What waits in all mailboxes together."""
 
     async def seen(self, sender: str, message_id: str) -> str | None:
         """The digest of a message that was accepted, also after its delivery, until it expires."""
@@ -264,6 +297,8 @@ class Transaction(Protocol):
     def runs(self) -> RunStore: ...
     @property
     def links(self) -> LinkStore: ...
+    @property
+    def holds(self) -> HoldStore: ...
     @property
     def relay(self) -> RelayStore: ...
     @property

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from broker.store.sql_documents import SqlDocuments, SqlEpochs, SqlTrust
 from broker.store.sql_encodings import SqlEncodings, SqlRuns
+from broker.store.sql_holds import SqlHolds
 from broker.store.sql_links import SqlLinks
 from broker.store.sql_relay import SqlAudit, SqlRelay
 
@@ -40,6 +41,7 @@ class SqlTransaction:
         self.encodings = SqlEncodings(connection)
         self.runs = SqlRuns(connection)
         self.links = SqlLinks(connection)
+        self.holds = SqlHolds(connection)
         self.relay = SqlRelay(connection)
         self.audit = SqlAudit(connection)
 

@@ -53,6 +53,12 @@ class SqlEncodings(SqlRole):
         rows = await self._c.execute(select(uploads).where(uploads.c.touched < seconds(before)))
         return tuple(_upload(row) for row in rows)
 
+    async def uploads_of(self, linkage: str, agency: str) -> tuple[UploadRecord, ...]:
+        """See `EncodingStore.uploads_of`."""
+        mine = and_(uploads.c.linkage == linkage, uploads.c.agency == agency)
+        rows = await self._c.execute(select(uploads).where(mine).order_by(uploads.c.upload_id))
+        return tuple(_upload(row) for row in rows)
+
     async def stage(self, upload: UploadRecord, sequence: int, digest: str, segment: Segment) -> None:
         """See `EncodingStore.stage`."""
         await self._c.execute(
@@ -128,6 +134,16 @@ class SqlEncodings(SqlRole):
         await self._c.execute(delete(uploads).where(uploads.c.linkage == linkage, uploads.c.epoch < epoch))
         await self._c.execute(delete(versions).where(versions.c.linkage == linkage, versions.c.epoch < epoch))
         return int(rows or 0)
+
+    async def agencies(self, linkage: str) -> tuple[str, ...]:
+        """See `EncodingStore.agencies`."""
+        found = select(segments.c.agency).where(segments.c.linkage == linkage).distinct()
+        return tuple(sorted(await self._c.scalars(found)))
+
+    async def drop_agency(self, linkage: str, agency: str) -> None:
+        """See `EncodingStore.drop_agency`."""
+        for table in (segments, uploads, versions):
+            await self._c.execute(delete(table).where(table.c.linkage == linkage, table.c.agency == agency))
 
     async def linkages(self) -> tuple[str, ...]:
         """See `EncodingStore.linkages`."""

@@ -58,6 +58,12 @@ class SqlRelay(SqlRole):
         row = (await self._c.execute(select(func.count(), size).where(mail.c.recipient == recipient))).one()
         return MailboxLoad(int(row[0]), int(row[1]))
 
+    async def totals(self) -> MailboxLoad:
+        """See `RelayStore.totals`."""
+        size = func.coalesce(func.sum(func.length(mail.c.sealed)), 0)
+        row = (await self._c.execute(select(func.count(), size).select_from(mail))).one()
+        return MailboxLoad(int(row[0]), int(row[1]))
+
     async def waiting(self, recipient: str, after: int, now: datetime, limit: int) -> tuple[Envelope, ...]:
         """See `RelayStore.waiting`."""
         rows = await self._c.execute(

@@ -208,6 +208,31 @@ events = Table(
 )
 cursors = Table("cursors", metadata, _id("linkage", key=True), _id("recipient", key=True), _number("cursor"))
 
+holds = Table(
+    "holds",
+    metadata,
+    _id("hold_id", key=True),
+    _id("kind", length=16),
+    _id("linkage"),
+    _id("agency"),
+    _id("subject"),
+    _number("created"),
+    Column("reason", Text, nullable=False),
+    Column("figures", Text, nullable=False),
+    Column("released", BigInteger, nullable=True),
+    Index(None, "linkage"),
+)
+rates = Table(
+    "rates",
+    metadata,
+    _id("linkage", key=True),
+    _id("first", key=True),
+    _id("second", key=True),
+    _number("links"),
+    _number("first_subjects"),
+    _number("second_subjects"),
+)
+
 mail = Table(
     "mail",
     metadata,
