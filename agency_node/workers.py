@@ -84,6 +84,11 @@ class ParallelEncoder:
     ) -> None:
         self.close()
 
+    @property
+    def helpers(self) -> tuple[_Helper, ...]:
+        """The processes at work, for whoever watches over them."""
+        return tuple(self._helpers)
+
     def submit(
         self, chunk: RawChunk, handles: Mapping[SubjectId, bytes], donors: int = 0
     ) -> list[EncodedChunk]:
@@ -142,6 +147,11 @@ class _Helper:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
         )
         self._job: EncodingJob | None = job
+
+    @property
+    def pid(self) -> int:
+        """The process's number."""
+        return self._process.pid
 
     def ask(self, task: _Task) -> EncodedChunk:
         stdin, stdout = self._process.stdin, self._process.stdout

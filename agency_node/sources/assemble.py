@@ -39,6 +39,9 @@ from agency_node.sources.problems import Problem, ProblemLog, RowFault
 from agency_node.sources.rows import RawChunk, RawRow
 from agency_node.subjects import CaseRecord, Identity, RecordId, Subject, SubjectId, SubjectType
 
+_BIRTHS_KEPT: Final = 1 << 16
+"""More distinct dates than people alive have; beyond, dates are read anew."""
+
 _ADDRESS_FIELDS: Final = ("house", "street", "town", "address", "postcode", "uprn")
 _NAME_FIELDS: Final = ("given_names", "family_name")
 _SPECIAL: Final = frozenset({"date_of_birth", "full_name", "full_address"})
@@ -202,6 +205,7 @@ class Assembler:
                 names=(by_name.get("given_names"), by_name.get("family_name")),
                 mapped=frozenset(by_name),
                 dates=replace(own, latest=self._today) if own else self._rules.dates,
+                births={},
             )
         return plan
 
@@ -212,13 +216,19 @@ class Assembler:
         return read_date(field.cell.read(cells), rule)
 
     def _date_of_birth(self, step: _Step, row: RawRow, fields: dict[str, str], plan: _Plan) -> None:
-        reading = self._read_date(step.rule, row.cells, plan.dates)
-        given = any(not is_blank(row.cells[column]) for column in step.columns)
-        self._keep(fields, step, row, "date_of_birth", Outcome(reading.iso, reading.reasons), given)
-        if reading.birth_year:
-            fields["birth_year"] = reading.birth_year
-        if reading.birth_day_month:
-            fields["birth_day_month"] = reading.birth_day_month
+        birth = plan.births.get(cells := tuple([row.cells[column] for column in step.columns]))
+        if birth is None:
+            reading = self._read_date(step.rule, row.cells, plan.dates)
+            given = not all(map(is_blank, cells))
+            outcome = Outcome(reading.iso, reading.reasons)
+            birth = _Birth(outcome, given, reading.birth_year, reading.birth_day_month)
+            if len(plan.births) < _BIRTHS_KEPT:
+                plan.births[cells] = birth
+        self._keep(fields, step, row, "date_of_birth", birth.outcome, birth.given)
+        if birth.year:
+            fields["birth_year"] = birth.year
+        if birth.day_month:
+            fields["birth_day_month"] = birth.day_month
 
     def _full_address(self, step: _Step, row: RawRow, text: str, fields: dict[str, str], plan: _Plan) -> None:
         """The parts of an address in one cell; a part that has its own column is left to that column."""
@@ -250,7 +260,17 @@ class _Step:
     label: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
+class _Birth:
+    """What the cells of a date of birth come to."""
+
+    outcome: Outcome
+    given: bool
+    year: str
+    day_month: str
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class _Plan:
     """How the rows of one table become identities. Holding the rule keeps its ``id`` from being reused."""
 
@@ -260,6 +280,7 @@ class _Plan:
     names: tuple[_Step | None, _Step | None]
     mapped: frozenset[str]
     dates: DateRule
+    births: dict[tuple[str, ...], _Birth]
 
 
 def _name(given: str, family: str) -> dict[str, str]:
