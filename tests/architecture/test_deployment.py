@@ -10,6 +10,8 @@ import configparser
 import re
 import shlex
 import subprocess
+import tomllib
+from dataclasses import fields
 from pathlib import Path
 from typing import TypeAlias
 
@@ -149,6 +151,19 @@ def test_node_configurations_load(file: str) -> None:
     assert config.broker_target.endswith(":7443")
     assert config.metrics_host in ("", "127.0.0.1")
     assert len(str(config.control_socket)) < 100
+
+
+def test_the_broker_example_shows_every_key_with_its_default() -> None:
+    path = ROOT / "deploy/examples/broker.toml"
+    shown = tomllib.loads(path.read_text("utf-8"))
+    config = load_broker_config(path)
+    for name in ("matching", "watch", "relay"):
+        usual = type(getattr(config, name))()
+        assert getattr(config, name) == usual
+        settable = {item.name for item in fields(usual)} - {"cluster"}
+        assert set(shown[name]) == settable, name
+    top = {item.name for item in fields(config)}
+    assert set(shown) == top
 
 
 @pytest.mark.parametrize("name", NODES)
