@@ -6,14 +6,13 @@ under a key of their own, draws both similarity graphs, and looks for the nodes 
 
 Sources: Vidanage, Christen, Ranbaduge, Schnell, 'A Graph Matching Attack on Privacy-Preserving Record
 Linkage', CIKM 2020; Schaefer, Armknecht, Heng, 'R+R: Revisiting Graph Matching Attacks on Privacy-Preserving
-Record Linkage', ACSAC 2024. As there: node features
-from the similarity graph, a matching of nodes, then refinement from the surest pairs. Features here are the
-tail of each node's similarities (quantiles, which hardly move when a part of the people is missing), its
-popcount, and their means over its surroundings, several steps out. The seeds are the pairs that choose each
-other by the widest margin, after correcting for nodes that are near to everybody (cross-domain similarity
-local scaling: Lample et al., ICLR 2018); every round describes all nodes by their similarity to the seeds and
-takes 1.35 times as many. Several starts are made, and the one with the most pairs that choose each other is
-kept: an attacker can see that too.
+Record Linkage', ACSAC 2024. As there: node features from the similarity graph, a matching of nodes, then
+refinement from the surest pairs. Features here are the tail of each node's similarities (quantiles, which
+hardly move when a part of the people is missing), its popcount, and their means over its surroundings,
+several steps out. The seeds are the pairs that choose each other by the widest margin, after correcting for
+nodes that are near to everybody (cross-domain similarity local scaling: Lample et al., ICLR 2018); every
+round describes all nodes by their similarity to the seeds and takes 1.35 times as many. Several starts are
+made, and the one with the most pairs that choose each other is kept: an attacker can see that too.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ _MOST_ASSIGNED = 1_500
 
 @dataclass(frozen=True, slots=True)
 class GraphResult:
-    """How many of the people who are in both were found, and by chance how many would be.
+    """How many of the people who are both encoded and listed were found.
 
     :param overlap: per cent of the encoded people who are on the list too.
     """

@@ -4,8 +4,8 @@ Somebody with access to the broker's encodings learns for a few of them whose th
 neighbour's, a subject's own request). From those pairs a model from bits to q-grams is fitted, which is then
 applied to every other encoding, and a public list is ranked by how well each entry fits. No key is needed.
 
-Sources: the 'dataset extension' attack of Schaefer, Armknecht et al. (2024) and the linear attack that they
-build on; ridge regression in its dual form. The kernel variant (Gaussian kernel, which on +-1 bits is
+Source: the 'dataset extension' attack that Schaefer, Armknecht and Heng put after a graph matching, here as
+ridge regression in its dual form. The kernel variant (Gaussian kernel, which on +-1 bits is
 exp(-2 Hamming / width)) is the non-linear one: it learns from *similar* known encodings, such as those of the
 same household, rather than from single bits.
 """

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -22,6 +24,13 @@ from tallystick.privacy.proportion import Proportion
 
 PEOPLE = 1_200
 KEYS = made_up_keys(1, "agencies")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread_for_matrices() -> Iterator[None]:
+    """Test workers fill the cores already; more threads for small matrices only get in each other's way."""
+    with import_module("threadpoolctl").threadpool_limits(1):
+        yield
 
 
 @pytest.fixture(scope="module")

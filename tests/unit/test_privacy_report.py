@@ -6,7 +6,9 @@ import copy
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 from datetime import date
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,13 @@ SMALL = Settings(
     rows=400, graph_rows=60, cost_rows=100, seed=3, pairs=(20, 60), overlaps=(100, 50), repeats=1
 )
 TODAY = date(2026, 11, 1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread_for_matrices() -> Iterator[None]:
+    """Test workers fill the cores already; more threads for small matrices only get in each other's way."""
+    with import_module("threadpoolctl").threadpool_limits(1):
+        yield
 
 
 @pytest.fixture(scope="module")
