@@ -92,7 +92,7 @@ class PlainColumn:
         When False, some rows may have got their (right) bits already.
         """
         text = chr(SEPARATOR).join(column)
-        if not text.isascii():
+        if not text.isascii() or text.count(chr(SEPARATOR)) != len(column) - 1:
             return False
         return self._add_text(column, text, filters, skip=False)
 
@@ -103,7 +103,7 @@ class PlainColumn:
         for row in left:
             plain[row] = chr(SKIPPED)
         text = chr(SEPARATOR).join(plain)
-        if text.count(chr(SKIPPED)) != len(left):
+        if text.count(chr(SKIPPED)) != len(left) or text.count(chr(SEPARATOR)) != len(plain) - 1:
             return None
         return left if self._add_text(plain, text, filters, skip=True) else None
 

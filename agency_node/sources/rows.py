@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from agency_node.subjects import SubjectType
@@ -36,3 +36,35 @@ class RawChunk:
 
     def __repr__(self) -> str:
         return f"RawChunk(<{len(self.rows)} rows>)"
+
+    def __reduce__(self) -> tuple[Callable[..., RawChunk], tuple[object, ...]]:
+        # All main rows have the same table and columns; naming these once makes pickling much faster.
+        first = next(iter(self.rows.values()), RawRow("", 0, {}))
+        lines = [row.line for row in self.rows.values()]
+        cells = [tuple(row.cells.values()) for row in self.rows.values()]
+        packed = (
+            self.subject_type,
+            first.table,
+            tuple(first.cells),
+            list(self.rows),
+            lines,
+            cells,
+            self.sides,
+        )
+        return _unpacked, packed
+
+
+def _unpacked(
+    subject_type: SubjectType,
+    table: str,
+    columns: tuple[str, ...],
+    subjects: list[str],
+    lines: list[int],
+    cells: list[tuple[str, ...]],
+    sides: tuple[Mapping[str, Sequence[RawRow]], ...],
+) -> RawChunk:
+    rows = {
+        subject: RawRow(table, line, dict(zip(columns, values, strict=True)))
+        for subject, line, values in zip(subjects, lines, cells, strict=True)
+    }
+    return RawChunk(subject_type, rows, sides)

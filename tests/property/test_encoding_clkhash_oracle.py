@@ -204,6 +204,10 @@ def test_error_numbers_agree_beyond_the_first_block() -> None:
 
 
 def test_many_distinct_values_overflow_every_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agency_node.encoding.columns._FIRST_SLOTS", 32)
+    monkeypatch.setattr("agency_node.encoding.columns._MOST_SLOTS", 64)
+    monkeypatch.setattr("agency_node.encoding.columns._CLASSES", 3)
+    monkeypatch.setattr("agency_node.encoding.columns._MOST_MASKS", 20)
     monkeypatch.setattr("agency_node.encoding.features._CACHE_BYTES", 4096)
     monkeypatch.setattr("agency_node.encoding.ngrams._MAX_TOKENS", 50)
     monkeypatch.setattr("agency_node.encoding.ngrams._FIRST_TABLE", 8)
@@ -216,6 +220,33 @@ def test_many_distinct_values_overflow_every_cache(monkeypatch: pytest.MonkeyPat
         encoder = ClkEncoder(schema, b"key")
         got = [row.tobytes() for start in (0, 200) for row in encoder.encode(rows[start : start + 200])]
         assert ("bytes", got) == reference(rows, schema, b"key")
+
+
+@pytest.mark.parametrize(
+    "values", [["ann", "zo\u00eb", "", "\x1e", "bo"], ["ann", "a\x1fb", "bo"], ["a\0b", "a", "\0"]]
+)
+@pytest.mark.parametrize("n", [1, 2, 3, 7])
+def test_columns_that_the_fast_path_must_leave_or_share(values: list[str], n: int) -> None:
+    schema = text_schema(
+        comparison={"type": "ngram", "n": n}, missingValue={"sentinel": "bo", "replaceWith": "x"}
+    )
+    rows: list[Row] = [(value,) for value in values]
+    assert ours(rows, schema, b"key") == reference(rows, schema, b"key")
+    without = [row for row in rows if "\x1e" not in row[0]]
+    assert ours(without, schema, b"key") == reference(without, schema, b"key")
+
+
+@pytest.mark.parametrize("length", [6, 7, 8, 9, 127, 128, 129, 200])
+@pytest.mark.parametrize("bits", [5, 33, 300])
+def test_exact_values_of_every_length(length: int, bits: int) -> None:
+    schema = text_schema(comparison={"type": "exact"}, strategy={"bitsPerFeature": bits})
+    rows: list[Row] = [
+        ("a" * length,),
+        ("b" + "a" * (length - 1),),
+        ("a" * (length - 1) + "b",),
+        ("a" * length,),
+    ]
+    assert ours(rows, schema, b"key") == reference(rows, schema, b"key")
 
 
 def test_a_refused_block_leaves_the_encoder_usable() -> None:
