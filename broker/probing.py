@@ -231,9 +231,12 @@ class ProbingWatch:
 
 
 def closeness(linkage: Linkage) -> dict[str, float]:
-    """From which Dice coefficient on encodings count as variants, by projection: the strong band."""
+    """From which Dice coefficient on encodings count as variants, by projection: the probable band.
+
+    Households stay below it, and one or two slips of the pen above.
+    """
     bands = linkage.agreement.matching.projections
-    return {str(name): float(Decimal(bands[name].strong)) for name in bands}
+    return {str(name): float(Decimal(bands[name].probable)) for name in bands}
 
 
 def suspected(hold: Hold) -> RefusedError:
