@@ -92,6 +92,32 @@ def init(
 
 @node_app.command()
 @stop_on_error
+def request(
+    former: Annotated[Path, typer.Argument(help="The request that `init` wrote, or its successor.")],
+    out: Annotated[Path, typer.Option(help="Where to write the new request.")],
+    officer: Annotated[
+        list[str] | None,
+        typer.Option(help="One per officer, all of them anew: PERSON:ROLE[,ROLE]:PUBLIC-KEY-FILE."),
+    ] = None,
+) -> None:
+    """Writes the enrolment request anew: other officers, same keys. The office admits it like the first."""
+    from dataclasses import replace
+
+    from agency_node.setup import read_officer
+    from policies.codec import parse, write
+    from policies.enrolment import AgencyRequest, fingerprint
+
+    if out.exists():
+        raise NodeError(f"{out} exists; choose another name or move it away")
+    officers = tuple(read_officer(text) for text in officer or ())
+    renewed = replace(parse(AgencyRequest, former.read_bytes()), officers=officers)
+    out.write_bytes(write(renewed))
+    say(f"{out}: {len(officers)} officers. Send it to the federation's office.")
+    say(f"Tell it this fingerprint out of band: {fingerprint(renewed)}")
+
+
+@node_app.command()
+@stop_on_error
 def enrol(
     answer: Annotated[Path, typer.Argument(help="The office's answer file.")],
     fingerprint: Annotated[

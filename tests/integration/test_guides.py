@@ -202,9 +202,13 @@ async def test_agency_its_first_day(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
             await until(connected)
 
+        async def renewed() -> None:
+            await asyncio.to_thread(_admit, "node/enrolment-request.json", answer="renewed.json")
+
         await follow(
             "agency-it.md",
             {
+                "the office renews the certificate": renewed,
                 "the office admits the node, and answers": admitted,
                 "write the mapping": mapped,
                 "the node runs": running,
@@ -237,13 +241,13 @@ def _replace(path: Path, old: str, new: str) -> None:
     path.write_text(path.read_text().replace(old, new))
 
 
-def _admit(*requests: str) -> None:
+def _admit(*requests: str, answer: str = "answer.json") -> None:
     for request in requests:
         found = fingerprint(read_request(Path(request)))
         tallystick(f'federation admit {request} --dir office --fingerprint "{found}"')
     tallystick("federation propose-registry --dir office")
     tallystick("federation sign-registry --dir office --key keystore:amira.json#signing")
-    tallystick("federation answer northmoor-police --dir office --out answer.json")
+    tallystick(f"federation answer northmoor-police --dir office --out {answer}")
 
 
 # -- what is mentioned
