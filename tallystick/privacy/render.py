@@ -24,6 +24,7 @@ _VERDICTS: Final = {
     "many. Officers should weigh this before they sign.",
     "fail": "At least one limit is not kept. This should not be signed as it is.",
 }
+_HARDLY: Final = 0.1
 _OUTCOMES: Final = {"pass": "kept", "concern": "CONCERN", "fail": "NOT KEPT"}
 
 
@@ -66,11 +67,13 @@ def notes_on(report: PrivacyReport) -> list[str]:
             f"Only {settings.rows:,} records, of which {max(settings.pairs, default=0)} known pairs are a "
             "large part: that attack looks stronger than on a full file. For signing, use at least 5,000."
         )
-    weak = [target.name for target in report.targets if target.control and not _succeeds(target.control)]
-    if weak:
-        notes.append(
-            f"On {', '.join(weak)}, the control was hardly found either: a zero there proves no protection."
-        )
+    for target in report.targets:
+        weak = _weak_spots(target.control) if target.control else []
+        if weak:
+            notes.append(
+                f"{target.name}: the control was hardly found either by {', '.join(weak)}. A low figure "
+                "there proves no protection."
+            )
     return notes
 
 
@@ -150,11 +153,18 @@ def _known_cell(place: int, results: AttackResults) -> str:
     return f"{percent(known.top1)} / {percent(known.top10)}"
 
 
-def _succeeds(control: AttackResults) -> bool:
-    """Whether the attacks without a key worked at least somewhere on the control."""
-    known = max((item.top1.share for item in control.known_pairs), default=0.0)
-    graph = max((item.found.share for item in control.graph), default=0.0)
-    return min(known, graph) > 0.1
+def _weak_spots(control: AttackResults) -> list[str]:
+    """The attacks without a key that hardly worked on the control."""
+    weak = [
+        f"graph matching at {graph.overlap} % overlap"
+        for graph in control.graph
+        if graph.found.share < _HARDLY
+    ]
+    if max((known.top1.share for known in control.known_pairs), default=0.0) < _HARDLY:
+        weak.append("known pairs")
+    if control.mining.top10.share < _HARDLY:
+        weak.append("pattern mining")
+    return weak
 
 
 def _rendered(template: str, report: PrivacyReport) -> str:
