@@ -1,0 +1,69 @@
+"""The demonstration runs for a stranger: real servers, Susan's picture, sound audits, nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+PEOPLE = 60
+
+
+def _servers() -> list[int]:
+    return [
+        process.pid
+        for process in psutil.process_iter(["cmdline"])
+        if "tallystick-demo-" in " ".join(process.info["cmdline"] or [])
+    ]
+
+
+@pytest.mark.timeout(280)
+def test_demo_shows_the_picture_and_leaves_nothing(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tallystick", "demo", "--people", str(PEOPLE)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "TMPDIR": str(tmp_path), "COLUMNS": "160"},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    words = " ".join(done.stdout.split())
+    precision = float(re.search(r"precision (\d\.\d+)", words)[1])  # type: ignore[index] # absent is a failure
+    recall = float(re.search(r"recall (\d\.\d+)", words)[1])  # type: ignore[index] # absent is a failure
+    assert precision >= 0.95
+    assert recall >= 0.8
+    # A piece from every agency, and the fire that named nobody.
+    for piece in (
+        "Neighbour reported shouting",
+        "Said that she fell on the stairs",
+        "Neighbour heard a door being forced",
+        "Asked how to leave safely",
+        "Fire set at the front door at night",
+    ):
+        assert piece in words, piece
+    picture = words.partition("6. The single picture")[2].partition("7. What was kept back")[0]
+    assert "The Rowans" not in words  # the refuge
+    assert "Disclosed that her husband" not in picture  # restricted by clause 20
+    assert "withheld by clause" in words
+    assert "withheld: safe address or refuge" in words
+    assert words.count("entries, sound.") == 5
+    assert not list(tmp_path.glob("tallystick-demo-*"))
+    assert not _servers()
+
+
+def test_demo_refuses_a_folder_that_holds_something(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("do not touch")
+    done = subprocess.run(
+        [sys.executable, "-m", "tallystick", "demo", "--keep", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "is not empty" in done.stderr
+    assert (tmp_path / "mine").read_text() == "do not touch"
