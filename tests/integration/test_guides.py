@@ -288,6 +288,23 @@ def test_every_command_that_is_mentioned_exists(path: Path) -> None:
             command_of(words, whole=whole)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "nonsense",
+        "policy nonsense",
+        "policy show",
+        "policy show a b",
+        "node run --nonsense",
+        "node run --config",
+    ],
+)
+def test_a_command_that_does_not_exist_is_noticed(line: str) -> None:
+    ((words, whole),) = mentioned(f"```\ntallystick {line}\n```\n")
+    with pytest.raises(AssertionError):
+        command_of(words, whole=whole)
+
+
 @pytest.mark.parametrize("path", GUIDES, ids=lambda path: path.name)
 def test_every_option_that_is_mentioned_exists(path: Path) -> None:
     text = _FENCE.sub("", path.read_text("utf-8"))
