@@ -211,6 +211,7 @@ class Node:
         self.metrics.close()
         if hasattr(self, "_broker"):
             await self._broker.close()
+        await asyncio.to_thread(self._disclosure.close)
         await self._store.close()
         if self._lock is not None:
             self._lock.close()
@@ -348,7 +349,7 @@ class Node:
                 LinkageStatus(
                     str(item.linkage_id),
                     item.epoch,
-                    item.state.value,
+                    item.shown,
                     await tx.handles.count(item.linkage_id),
                     await tx.links.count(item.linkage_id),
                     tuple(str(agency) for agency in item.waiting_for),

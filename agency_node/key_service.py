@@ -63,6 +63,14 @@ class KeyStatus:
     fault: Fault | None
     culprit: AgencyId | None
 
+    @property
+    def shown(self) -> str:
+        """The state for people, and who is to blame where it failed."""
+        if self.fault is None:
+            return self.state.value
+        blamed = f" by {self.culprit}" if self.culprit else ""
+        return f"{self.state.value} ({self.fault.value}{blamed}; rotate the key to begin anew)"
+
 
 class KeyRing:
     """Linkage keys by linkage and epoch, encrypted at rest."""

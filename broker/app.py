@@ -288,6 +288,11 @@ class Broker:
         self.metrics.gauge("runs_running", "Matching runs under way.", lambda: self._runs.running)
         self.metrics.gauge("mailbox_messages", "Sealed messages that wait.", lambda: self._mailboxes.messages)
         self.metrics.gauge("mailbox_bytes", "Sealed bytes that wait.", lambda: self._mailboxes.sealed_bytes)
+        self.metrics.gauge(
+            "audit_key_listed",
+            "1 if the registry lists this broker's audit key.",
+            lambda: float(self._trust.key_problem() is None),
+        )
         self.metrics.gauge("holds_open", "What waits for an officer's word.", lambda: self._open_holds)
         self.metrics.gauge("holds_raised", "Alarms since the start.", lambda: self._holds.raised.total())
         if self._config.metrics:

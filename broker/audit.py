@@ -54,6 +54,11 @@ class AuditLog:
         self._clock = clock
 
     @property
+    def verify_key(self) -> VerifyKey:
+        """By which others verify the log's checkpoints."""
+        return self._signer.verify_key
+
+    @property
     def origin(self) -> str:
         """The log's name."""
         return log_origin(self._federation)

@@ -11,9 +11,12 @@ from cryptography.x509 import load_pem_x509_certificate
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
+from broker import migrations
 from broker.app import DETAILS_KEY
+from broker.audit import AuditLog
 from broker.config import BrokerConfig, ConfigError, load_config, passphrase
-from broker.store.sql import open_engine
+from broker.store.sql import SqlStore, open_engine
+from broker.trust import TrustService
 from crypto.envelope import Envelope
 from crypto.errors import CryptoError
 from crypto.keystore import Keystore
@@ -33,7 +36,7 @@ async def check_config(path: Path, now: datetime) -> tuple[str, ...]:
     except ConfigError as error:
         return (str(error),)
     problems = [*_check_tls(config, now), *_check_anchor(config, now), *_check_keys(config)]
-    problem = await _check_database(config)
+    problem = await _check_database(config) or (None if problems else await _check_listed(config, now))
     return (*problems, problem) if problem else tuple(problems)
 
 
@@ -109,6 +112,30 @@ async def _check_database(config: BrokerConfig) -> str | None:
     finally:
         await engine.dispose()
     return None
+
+
+async def _check_listed(config: BrokerConfig, now: datetime) -> str | None:
+    """Compares the audit log's key with the registry that the database holds, if it holds one already."""
+    if not config.database and not config.data_dir.exists():
+        return None
+    engine = open_engine(config.database_url)
+    try:
+        if await migrations.revision(engine) is None:
+            return None
+        store = SqlStore(engine)
+        async with store.read() as tx:
+            if await tx.trust.registry() is None:
+                return None
+        signer = load_signer(config.audit.key, lambda: passphrase(config.audit))
+        # The log's other key encrypts details, of which there are none here.
+        log = AuditLog(signer, config.federation, b"", lambda: now)
+        trust = TrustService(store, log, config.federation, lambda: now)
+        await trust.load(config.anchor.read_bytes())
+        return trust.key_problem()
+    except PolicyError as error:
+        return f"database: {error}"
+    finally:
+        await engine.dispose()
 
 
 def _content(path: Path) -> bytes | str:

@@ -85,6 +85,7 @@ class TrustService:
             except TrustError as error:
                 _log.warning("registry no longer trusted", reason=str(error))
         self._trusted = trusted
+        self._warn_of_key()
 
     def registry(self) -> Registry:
         """The registry in force.
@@ -100,6 +101,22 @@ class TrustService:
             raise RefusedError(
                 ErrorCode.TRUST_EXPIRED, "the broker holds no registry yet; publish the federation's registry"
             ) from None
+
+    def key_problem(self) -> str | None:
+        """What is wrong with the audit log's key by the registry held; None if nothing is."""
+        registry = self._state().registry
+        if registry is None or registry.broker_verify_key == self._audit.verify_key:
+            return None
+        return (
+            f"audit.key: registry version {registry.version} lists another key for the broker "
+            f"({registry.broker_verify_key.key_id[:16]}..., not {self._audit.verify_key.key_id[:16]}...): "
+            "nobody can verify its log. Configure the listed key, or have the office list this one"
+        )
+
+    def _warn_of_key(self) -> None:
+        problem = self.key_problem()
+        if problem:
+            _log.error("audit key not listed", reason=problem)
 
     def authenticate(self, uri: str) -> Peer:
         """The peer whose certificate bears this SPIFFE URI.
@@ -159,6 +176,7 @@ class TrustService:
                     await tx.trust.add_root(trusted.root.version, envelope)
             changed = await self._take_registry(tx, trusted, registry) if registry else trusted
         self._trusted = changed
+        self._warn_of_key()
         return changed.root.version, changed.registry.version if changed.registry else 0
 
     async def write_refusals(self) -> None:
