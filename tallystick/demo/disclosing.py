@@ -13,6 +13,7 @@ from agency_node.rpc.control_client import ControlClient
 from agency_node.rpc.ports import PictureItem, PreparedDocument, RequestDetail, RequestDraft
 from crypto.envelope import sign_envelope
 from policies.vocabulary import OfficerRole, Purpose
+from protos.wire.terminal import TerminalError
 from tallystick.demo.linking import Clients
 from tallystick.demo.officers import DemoOfficer
 from tallystick.population import NORTHMOOR_CARE, STORY, SUSAN
@@ -30,7 +31,7 @@ _PLACE_COLUMN = "address_id"
 _ENDED = frozenset({"released", "refused", "expired", "undeliverable", "recalled", "purged"})
 
 
-class DisclosureError(Exception):
+class DisclosureError(TerminalError):
     """A disclosure of the demonstration did not come to its end."""
 
 

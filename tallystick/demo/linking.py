@@ -15,6 +15,7 @@ from policies.ids import LinkageId
 from policies.render import page_hash, render_agreement, render_policy
 from policies.sharing import SharingPolicy
 from policies.signing import SignedDocument
+from protos.wire.terminal import TerminalError
 from tallystick.demo.documents import PEOPLE, PLACES, agreement, sharing_policy
 from tallystick.demo.officers import sign_by_all
 from tallystick.demo.stage import DECOYS_PERCENT, FEDERATION, Stage
@@ -26,7 +27,7 @@ Clients = Mapping[str, ControlClient]
 _KEY_SECONDS = 90.0
 
 
-class LinkingError(Exception):
+class LinkingError(TerminalError):
     """A linkage did not come about; the message says where it stopped."""
 
 

@@ -12,11 +12,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from protos.wire.terminal import TerminalError
+
 READY_SECONDS = 60.0
 STOP_SECONDS = 15.0
 
 
-class ServerError(Exception):
+class ServerError(TerminalError):
     """A server did not start, or ended; the message says which, and where its log is."""
 
 
