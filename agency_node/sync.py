@@ -135,10 +135,12 @@ class SyncService:
     ) -> Progress:
         """Brings the broker's encodings of this agency up to date; returns the final counts.
 
-        `full` replaces everything, and says that subjects missing in the source are really gone.
+        `full` replaces everything, and says that subjects missing in the source are really gone. It also
+        gives up an upload that the broker holds on suspicion; otherwise that one waits for its release.
 
         Raises:
-            RefusedError: EPOCH_NOT_OPEN while the key is being agreed on; what the broker refuses.
+            RefusedError: EPOCH_NOT_OPEN while the key is being agreed on; PROBING_SUSPECTED while an upload
+                is held; what else the broker refuses.
             MappingError, SourceError: the agency's data cannot be read.
         """
         if self._busy.locked():
@@ -146,12 +148,23 @@ class SyncService:
         async with self._busy:
             verified = await self._agreement(linkage_id)
             epoch = await self._open_epoch(broker, verified.agreement)
-            await self._resume(broker, verified, epoch, report)
+            try:
+                await self._resume(broker, verified, epoch, report)
+            except RefusedError as refusal:
+                if refusal.code is not ErrorCode.PROBING_SUSPECTED or not full:
+                    raise
+                await self._give_up(linkage_id)
             counts = await self._prepare(verified, epoch, report, full=full)
             await self._resume(broker, verified, epoch, report)
             final = Progress("done", counts.get("rows_sent", 0), counts.get("rows_sent", 0), counts)
             await report(final)
             return final
+
+    async def _give_up(self, linkage_id: LinkageId) -> None:
+        async with self._store.transaction() as tx:
+            upload = await tx.uploads.current(linkage_id)
+            if upload is not None:
+                await tx.uploads.forget(upload.upload_id)
 
     async def _agreement(self, linkage_id: LinkageId) -> VerifiedAgreement:
         now = self._clock()

@@ -48,6 +48,7 @@ from crypto.keys import Signer
 from crypto.keystore import Keystore
 from crypto.signers import load_signer
 from protos.wire.channels import TlsIdentity, server_credentials
+from protos.wire.errors import RefusedError
 from protos.wire.limits import LIMITS, MIB, Limits
 from protos.wire.peers import Peer, spiffe_uri
 from protos.wire.safelog import places_of
@@ -215,7 +216,8 @@ class Broker:
         async with self._store.write() as tx:
             await tx.links.purge(self._clock())
             for linkage in self._catalogue.linkages():
-                await self._epochs.ensure(tx, linkage)
+                with suppress(RefusedError):  # being replaced by a newer agreement at this moment
+                    await self._epochs.ensure(tx, linkage)
         for ended in await self._links.refresh():
             self._runs.forget(ended)
             self._probing.forget(ended)

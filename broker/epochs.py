@@ -14,6 +14,9 @@ from broker.store.model import Confirmation, EpochRecord
 from broker.store.ports import BrokerStore, Transaction
 from crypto.audit import AuditAction
 from crypto.canonical import JsonInput
+from crypto.envelope import Envelope
+from policies.agreement import LinkageAgreement
+from policies.codec import open_document
 from protos.wire.errors import ErrorCode, RefusedError
 from protos.wire.linkage import Epoch, EpochState, RotationReason
 
@@ -39,10 +42,20 @@ class EpochService:
         self._clock = clock
 
     async def ensure(self, tx: Transaction, linkage: Linkage) -> EpochRecord:
-        """The current epoch; a first one for a new linkage, a further one for a new agreement."""
+        """The current epoch; a first one for a new linkage, a further one for a new agreement.
+
+        Raises:
+            RefusedError: UNAVAILABLE where `linkage` is of an agreement that a newer one has just replaced:
+                whoever still works by the old one must not bring it back.
+        """
         current = await tx.epochs.current(linkage.id)
         if current is not None and current.agreement_hash == linkage.hash:
             return current
+        if current is not None and await self._replaced(tx, linkage, current):
+            raise RefusedError(
+                ErrorCode.UNAVAILABLE,
+                f"a newer agreement of {linkage.id} is being put into force; try again",
+            )
         return await self._open(tx, linkage, current.epoch + 1 if current else 1)
 
     async def current(self, agency: str, linkage_id: str) -> Epoch:
@@ -125,6 +138,14 @@ class EpochService:
             if record.state is EpochState.KEYING and set(held) >= set(linkage.agencies):
                 return await self._decide(tx, linkage, record, list(held.values()))
             return record.state
+
+    async def _replaced(self, tx: Transaction, linkage: Linkage, current: EpochRecord) -> bool:
+        """Whether the current epoch is of a newer agreement that is in force."""
+        held = await tx.documents.get(current.agreement_hash)
+        if held is None or held.version <= linkage.agreement.version:
+            return False
+        newer = open_document(LinkageAgreement, Envelope.from_bytes(held.document))
+        return newer.in_force(self._clock())
 
     async def _open(self, tx: Transaction, linkage: Linkage, number: int) -> EpochRecord:
         record = EpochRecord(
