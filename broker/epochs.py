@@ -17,7 +17,7 @@ from crypto.canonical import JsonInput
 from crypto.envelope import Envelope
 from policies.agreement import LinkageAgreement
 from policies.codec import open_document
-from protos.wire.errors import ErrorCode, RefusedError
+from protos.wire.errors import ErrorCode, RefusedError, UnavailableError
 from protos.wire.linkage import Epoch, EpochState, RotationReason
 
 _HASH_BYTES = 32
@@ -45,17 +45,14 @@ class EpochService:
         """The current epoch; a first one for a new linkage, a further one for a new agreement.
 
         Raises:
-            RefusedError: UNAVAILABLE where `linkage` is of an agreement that a newer one has just replaced:
+            UnavailableError: where `linkage` is of an agreement that a newer one has just replaced:
                 whoever still works by the old one must not bring it back.
         """
         current = await tx.epochs.current(linkage.id)
         if current is not None and current.agreement_hash == linkage.hash:
             return current
         if current is not None and await self._replaced(tx, linkage, current):
-            raise RefusedError(
-                ErrorCode.UNAVAILABLE,
-                f"a newer agreement of {linkage.id} is being put into force; try again",
-            )
+            raise UnavailableError(f"a newer agreement of {linkage.id} is being put into force; try again")
         return await self._open(tx, linkage, current.epoch + 1 if current else 1)
 
     async def current(self, agency: str, linkage_id: str) -> Epoch:
