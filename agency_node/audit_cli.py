@@ -16,11 +16,17 @@ import typer
 
 from agency_node.audit_check import CheckReport, ExportUnusableError, check_export
 from agency_node.audit_export import FILES, MANIFEST
+from agency_node.disclosure.oversight_cli import about, erase
 from protos.wire.terminal import EXIT_REFUSED, EXIT_USAGE, TerminalError, say, stop_on_error
 
 audit_app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, help="Export and verify audit logs."
 )
+
+
+# The commands about subjects need a running node.
+audit_app.command()(about)
+audit_app.command()(erase)
 
 
 @audit_app.callback()

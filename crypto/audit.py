@@ -94,6 +94,9 @@ class AuditAction(StrEnum):
     PURGED = "purged"
     ERASED = "erased"
     WITHDRAWN = "withdrawn"
+    REQUEST_EXPIRED = "request-expired"
+    ORDER_GIVEN = "order-given"
+    MISUSE_SUSPECTED = "misuse-suspected"
     WITNESS_COSIGNED = "witness-cosigned"
     WITNESS_REFUSED = "witness-refused"
 

@@ -37,6 +37,9 @@ COMMANDS: dict[str, Command] = {
     "request": Command("agency_node.disclosure.cli", "request_app", "Ask another agency for a disclosure."),
     "approve": Command("agency_node.disclosure.cli", "approve_app", "Decide on requests that wait for you."),
     "audit": Command("agency_node.audit_cli", "audit_app", "Export and verify audit logs, offline."),
+    "supervise": Command(
+        "agency_node.disclosure.oversight_cli", "supervise_app", "Sampled releases, alarms, conflicts."
+    ),
     "privacy-report": Command(
         "tallystick.privacy.cli", "privacy_app", "How badly a linkage's encodings would leak, before signing."
     ),

@@ -13,6 +13,7 @@ from datetime import datetime
 from agency_node.disclosure.context import DisclosureContext, verified_request
 from agency_node.disclosure.holder import Holder
 from agency_node.disclosure.model import Direction, EmergencyUse, RequestState, StoredRequest
+from agency_node.disclosure.supervision import Supervision
 from agency_node.disclosure.vault import RequestContents
 from agency_node.mailbox import OpenedMessage
 from agency_node.rpc.ports import PreparedDocument
@@ -38,9 +39,10 @@ from protos.wire.relay import ToLink
 class Approvals:
     """Takes what officers sign about requests."""
 
-    def __init__(self, context: DisclosureContext, holder: Holder) -> None:
+    def __init__(self, context: DisclosureContext, holder: Holder, supervision: Supervision) -> None:
         self._context = context
         self._holder = holder
+        self._supervision = supervision
 
     async def prepare(
         self, request_id: str, decision: str, reason: str, officer: str, role: str
@@ -140,6 +142,11 @@ class Approvals:
         if len(after.refused) > len(before.refused):
             raise RefusedError(ErrorCode.APPROVAL_REFUSED, after.refused[-1])
         officer = _officer(envelope, registry)
+        subject = contents.subject
+        if subject is not None and await self._supervision.conflicted(tx, officer.person, subject):
+            raise RefusedError(
+                ErrorCode.CONFLICT_OF_INTEREST, "an officer with a conflict of interest may not approve"
+            )
         await tx.approvals.add(stored.request_hash, ctx.vault.wrap_approval(stored.request_hash, envelope))
         await tx.requests.set_approvals(
             stored.direction, stored.request_id, after.approvals.count, stored.approvals_needed

@@ -134,6 +134,22 @@ def require_case_reference(policy: SharingPolicy, request: DisclosureRequest) ->
         raise RefusedError(ErrorCode.REQUEST_INVALID, "the policy requires a case reference")
 
 
+def require_emergency(policy: SharingPolicy, role: OfficerRole, draft: RequestDraft) -> None:
+    """A claim of break-glass must be one that the policy knows. Raises RefusedError: REQUEST_INVALID."""
+    claim, rules = draft.break_glass, policy.emergency
+    if claim is None:
+        return
+    if rules is None:
+        raise RefusedError(ErrorCode.REQUEST_INVALID, "the policy knows no break-glass")
+    if claim.reason_code not in rules.reason_codes:
+        codes = ", ".join(f'"{item}"' for item in rules.reason_codes)
+        raise RefusedError(ErrorCode.REQUEST_INVALID, f"the policy's reasons for break-glass are {codes}")
+    if role not in rules.officer_roles or draft.tier > rules.max_tier:
+        raise RefusedError(
+            ErrorCode.REQUEST_INVALID, "the policy gives this role no break-glass at this tier"
+        )
+
+
 def require_fitting(
     release: DisclosureRelease,
     request: DisclosureRequest,

@@ -15,17 +15,25 @@ from typing import Annotated, TypeVar
 import typer
 
 from agency_node.config import load_config
-from agency_node.disclosure.wording import detail_json, detail_lines, picture_lines, summary_line
+from agency_node.disclosure.wording import (
+    detail_json,
+    detail_lines,
+    emergency_json,
+    emergency_lines,
+    picture_lines,
+    summary_line,
+)
 from agency_node.errors import NodeConfigError
 from agency_node.rpc.control_client import ControlClient, control_client
-from agency_node.rpc.ports import PreparedDocument, RequestDraft, RequestSummary
+from agency_node.rpc.ports import EmergencyClaim, OrderDraft, PreparedDocument, RequestDraft, RequestSummary
 from crypto.canonical import parse_canonical
 from crypto.envelope import sign_envelope
+from crypto.keys import Signer
 from crypto.signers import load_signer
 from policies.codec import parse
 from policies.disclosure import DisclosureRequest
 from policies.vocabulary import TIER_NAMES
-from protos.wire.terminal import EXIT_USAGE, ask_passphrase, say, stop_on_error
+from protos.wire.terminal import EXIT_USAGE, TerminalError, ask_passphrase, say, stop_on_error
 
 request_app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, help="Ask other agencies about a link."
@@ -44,6 +52,7 @@ Officer = Annotated[str, typer.Option(help="Your person id, as the registry has 
 Role = Annotated[str, typer.Option(help="The role in which you act, such as investigator or approver.")]
 AsJson = Annotated[bool, typer.Option("--json", help="For programs rather than people.")]
 RequestId = Annotated[str, typer.Argument(help="The request's id, as `list` or `queue` shows it.")]
+Reason = Annotated[str, typer.Option(help="Why, in your own words; it is kept.")]
 _CONFIG = Path("node.toml")
 _Result = TypeVar("_Result")
 
@@ -74,25 +83,39 @@ def ask(
     urgency: Annotated[str, typer.Option(help="routine, urgent or immediate.")] = "routine",
     record_type: Annotated[list[str] | None, typer.Option(help="Only these record types.")] = None,
     field: Annotated[list[str] | None, typer.Option(help="Only these fields.")] = None,
+    break_glass: Annotated[
+        str | None,
+        typer.Option(help="An emergency that cannot wait for approvals: one of the policy's reasons."),
+    ] = None,
+    explanation: Annotated[str, typer.Option(help="With --break-glass: what is happening.")] = "",
     passphrase_file: PassphraseFile = None,
     config: Config = _CONFIG,
 ) -> None:
-    """Asks the agency behind a link. You sign with your own key; the node adds its signature and sends it."""
+    """Asks the agency behind a link. You sign with your own key; the node adds its signature and sends it.
+
+    With --break-glass you type your passphrase there and then, both privacy officers are told at once, and
+    each of them must review what you did in time, or your requests are refused.
+    """
+    claim = None if break_glass is None else EmergencyClaim(break_glass, explanation)
     draft = RequestDraft(
         link, purpose, tier, necessity, case, urgency, tuple(record_type or ()), tuple(field or ()),
-        officer, role,
+        officer, role, claim,
     )  # fmt: skip
+    # Before the request is made: it says when its officer was authenticated.
+    signer = _unlocked(key, passphrase_file, retype=claim is not None)
 
     async def work(client: ControlClient) -> tuple[DisclosureRequest, str]:
         prepared = await client.prepare_request(draft)
         request = parse(DisclosureRequest, prepared.payload)
-        return request, await client.submit_request(_signed(prepared, key, passphrase_file))
+        return request, await client.submit_request(_signed(prepared, signer))
 
-    request, request_id = _with_node(config, work)
+    request, request_id = with_node(config, work)
     asked = ", ".join(f"{item.record_type} ({len(item.fields)} fields)" for item in request.asks)
     say(f"Sent to {request.provider}: {TIER_NAMES[request.tier]}, under policy {request.policy}.")
     say(f"Asked for: {asked}")
     say(f"Request {request_id}, open until {request.expires:%d %B %Y %H:%M} UTC")
+    if claim is not None:
+        say("Break-glass: both privacy officers are told, and each must review this.")
 
 
 @request_app.command("list")
@@ -103,7 +126,7 @@ def list_requests(
     config: Config = _CONFIG,
 ) -> None:
     """Lists requests, the newest first."""
-    found = _with_node(config, lambda client: _all(client.requests(direction)))
+    found = with_node(config, lambda client: collected(client.requests(direction)))
     _show_list(found, as_json)
 
 
@@ -111,7 +134,7 @@ def list_requests(
 @stop_on_error
 def show(request_id: RequestId, as_json: AsJson = False, config: Config = _CONFIG) -> None:
     """Shows one request: what was released, and what was withheld by which clause."""
-    detail = _with_node(config, lambda client: client.request(request_id))
+    detail = with_node(config, lambda client: client.request(request_id))
     if as_json:
         say(json.dumps(detail_json(detail), indent=2))
         return
@@ -127,7 +150,7 @@ def picture(
     config: Config = _CONFIG,
 ) -> None:
     """Shows everything held and received about one of your subjects, the oldest first."""
-    items = _with_node(config, lambda client: _all(client.picture(subject)))
+    items = with_node(config, lambda client: collected(client.picture(subject)))
     if as_json:
         say(
             json.dumps(
@@ -150,11 +173,97 @@ def picture(
         say(line)
 
 
+@request_app.command()
+@stop_on_error
+def withdraw(
+    request_id: RequestId,
+    key: Key,
+    officer: Officer,
+    role: Role,
+    reason: Reason,
+    passphrase_file: PassphraseFile = None,
+    config: Config = _CONFIG,
+) -> None:
+    """Withdraws a request that has not been answered: yours, or as an overseer anybody's."""
+    draft = OrderDraft("withdraw-request", request_id, "", reason, officer, role)
+    give_order(draft, key, passphrase_file, config)
+
+
+@approve_app.command()
+@stop_on_error
+def recall(
+    request_id: RequestId,
+    key: Key,
+    officer: Officer,
+    reason: Reason,
+    why: Annotated[
+        str, typer.Option(help="false_link, record_wrong, subject_withdrawn or policy_ended.")
+    ] = "record_wrong",
+    role: Role = "privacy_officer",
+    passphrase_file: PassphraseFile = None,
+    config: Config = _CONFIG,
+) -> None:
+    """Takes back what was released for a request: the recipient purges it and sends a receipt."""
+    draft = OrderDraft("recall-release", request_id, why, reason, officer, role)
+    give_order(draft, key, passphrase_file, config)
+
+
+@approve_app.command()
+@stop_on_error
+def correct(
+    request_id: RequestId,
+    key: Key,
+    officer: Officer,
+    reason: Reason,
+    role: Role = "privacy_officer",
+    passphrase_file: PassphraseFile = None,
+    config: Config = _CONFIG,
+) -> None:
+    """Takes back what was released for a request, and releases it anew from the records as they are now."""
+    draft = OrderDraft("correct-release", request_id, "", reason, officer, role)
+    give_order(draft, key, passphrase_file, config)
+
+
+@approve_app.command()
+@stop_on_error
+def emergencies(as_json: AsJson = False, config: Config = _CONFIG) -> None:
+    """Lists the uses of break-glass that wait for your agency's review, the most urgent first."""
+    found = with_node(config, lambda client: collected(client.emergencies()))
+    if as_json:
+        say(json.dumps([emergency_json(item) for item in found], indent=2))
+        return
+    for item in found:
+        for line in emergency_lines(item):
+            say(line)
+    say(f"{len(found)} to review")
+
+
+@approve_app.command()
+@stop_on_error
+def review(
+    request_id: RequestId,
+    key: Key,
+    officer: Officer,
+    reason: Reason,
+    unjustified: Annotated[bool, typer.Option(help="It was not justified.")] = False,
+    role: Role = "privacy_officer",
+    passphrase_file: PassphraseFile = None,
+    config: Config = _CONFIG,
+) -> None:
+    """Reviews a use of break-glass, as an officer whom the policy names for it."""
+    waiting = with_node(config, lambda client: collected(client.emergencies()))
+    if request_id not in {item.request_id for item in waiting}:
+        raise TerminalError("no use of break-glass in this request waits for a review here")
+    decision = "reject" if unjustified else "approve"
+    _decided(request_id, decision, key, officer, role, reason, passphrase_file, config)
+    say("Reviewed: not justified." if unjustified else "Reviewed: justified.")
+
+
 @approve_app.command()
 @stop_on_error
 def queue(as_json: AsJson = False, config: Config = _CONFIG) -> None:
     """Lists the requests that wait for an approval, the newest first."""
-    found = _with_node(config, lambda client: _all(client.requests("received")))
+    found = with_node(config, lambda client: collected(client.requests("received")))
     _show_list([item for item in found if item.state == "waiting"], as_json)
 
 
@@ -198,18 +307,51 @@ def _decide(
     passphrase_file: Path | None,
     config: Path,
 ) -> None:
-    async def work(client: ControlClient) -> str:
-        prepared = await client.prepare_approval(request_id, decision, reason, officer, role)
-        return await client.submit_approval(_signed(prepared, key, passphrase_file))
-
-    state = _with_node(config, work)
+    state = _decided(request_id, decision, key, officer, role, reason, passphrase_file, config)
     say(f"{'Approved' if decision == 'approve' else 'Rejected'}. The request is now: {state}.")
 
 
-def _signed(prepared: PreparedDocument, key: str, passphrase_file: Path | None) -> bytes:
+def _decided(
+    request_id: str,
+    decision: str,
+    key: str,
+    officer: str,
+    role: str,
+    reason: str,
+    passphrase_file: Path | None,
+    config: Path,
+) -> str:
+    async def work(client: ControlClient) -> str:
+        prepared = await client.prepare_approval(request_id, decision, reason, officer, role)
+        return await client.submit_approval(_signed(prepared, _unlocked(key, passphrase_file)))
+
+    return with_node(config, work)
+
+
+def give_order(draft: OrderDraft, key: str, passphrase_file: Path | None, config: Path) -> None:
+    """Signs an officer's order, hands it in, and says what was done."""
+
+    async def work(client: ControlClient) -> str:
+        prepared = await client.prepare_order(draft)
+        return await client.submit_order(_signed(prepared, _unlocked(key, passphrase_file)))
+
+    say(with_node(config, work))
+
+
+def _unlocked(key: str, passphrase_file: Path | None, *, retype: bool = False) -> Signer:
+    """The officer's key. With `retype` its passphrase is typed now, whatever file or variable has it."""
+
+    def passphrase() -> str:
+        if retype:
+            return str(typer.prompt("Break-glass: type the passphrase of your key", hide_input=True))
+        return ask_passphrase(passphrase_file, prompt="Passphrase of your key")
+
+    return load_signer(key, passphrase)
+
+
+def _signed(prepared: PreparedDocument, signer: Signer) -> bytes:
     """The document under the officer's signature, made on this side of the socket."""
     parse_canonical(prepared.payload, max_bytes=1_048_576)
-    signer = load_signer(key, lambda: ask_passphrase(passphrase_file, prompt="Passphrase of your key"))
     return sign_envelope(prepared.payload_type, prepared.payload, [signer]).to_bytes()
 
 
@@ -240,12 +382,13 @@ def _show_list(found: list[RequestSummary], as_json: bool) -> None:
     say(f"{len(found)} requests")
 
 
-async def _all(answers: AsyncGenerator[_Result, None]) -> list[_Result]:
+async def collected(answers: AsyncGenerator[_Result, None]) -> list[_Result]:
+    """Everything that a call answers."""
     async with aclosing(answers) as stream:
         return [item async for item in stream]
 
 
-def _with_node(config: Path, work: Callable[[ControlClient], Awaitable[_Result]]) -> _Result:
+def with_node(config: Path, work: Callable[[ControlClient], Awaitable[_Result]]) -> _Result:
     """Runs `work` with the running node; a wrong configuration ends the command with its own exit code."""
     try:
         loaded = load_config(config)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from functools import partial
+from itertools import product
 
 from agency_node.disclosure.records import CONSENT, Holding
 from agency_node.subjects import CaseRecord
@@ -22,11 +24,11 @@ from policies.access import (
     Permit,
     Withhold,
 )
-from policies.clauses import LINK_AGENCY, LINK_EXISTS, LINK_RECORD, NO_APPROVALS, Approvals
+from policies.clauses import LINK_AGENCY, LINK_EXISTS, LINK_RECORD, NO_APPROVALS, Approvals, Clause
 from policies.disclosure import FieldOutcome, Outcome, RecordAsk, ReleasedRecord
 from policies.evaluate import PolicyEvaluator
 from policies.ids import DocumentId, FieldName, FieldValue, IdError, Line, Marker, RecordType
-from policies.vocabulary import Consent
+from policies.vocabulary import Consent, OfficerRole, Purpose
 
 #: Stands for a marker that is no word of the policy language: treated as the strictest.
 _UNKNOWN_MARKER = Marker("safe_address")
@@ -91,6 +93,54 @@ def weigh(
         missing=_most(decision.missing for decision in waits if isinstance(decision, NeedsApproval)),
         emergency=any(isinstance(item, Permit) and item.emergency for item in decisions),
     )
+
+
+def weigh_push(
+    evaluator: PolicyEvaluator,
+    asker: Callable[[OfficerRole, Purpose, Consent], Asker],
+    clauses: Sequence[Clause],
+    holding: Holding,
+    *,
+    agency_name: str,
+    ceiling: int | None,
+    today: date,
+    new_id: Callable[[], DocumentId],
+) -> Weighed:
+    """Decides what goes out without a request: whatever one of the push clauses releases to *every* role and
+    purpose that it names, for nobody knows yet who will read it."""
+    asks = _asks_of(clauses)
+    items = [*_link_items(asks, agency_name), *_record_items(asks, holding, today)]
+    numbers: list[set[int]] = [set() for _ in items]
+    for clause in clauses:
+        agreed = set(range(len(items)))
+        for role, purpose in product(clause.officer_roles, clause.purposes):
+            decisions = _decide(evaluator, partial(asker, role, purpose), items, ceiling)
+            agreed &= {
+                place
+                for place, decision in enumerate(decisions)
+                if isinstance(decision, Permit) and clause.number in decision.clauses
+            }
+        for place in agreed:
+            numbers[place].add(clause.number)
+    outcomes = tuple(
+        _outcome(item, Permit(tuple(sorted(found))) if found else Deny(DenyReason.NO_CLAUSE))
+        for item, found in zip(items, numbers, strict=True)
+    )
+    told = tuple(
+        item
+        for item in _told(items, [Deny(DenyReason.NO_CLAUSE)] * len(items), outcomes)
+        if item.outcome is Outcome.RELEASED
+    )
+    released = _released(items, outcomes, new_id)
+    return Weighed(outcomes, told, released, NO_APPROVALS, emergency=False)
+
+
+def _asks_of(clauses: Sequence[Clause]) -> tuple[RecordAsk, ...]:
+    known: dict[RecordType, dict[FieldName, None]] = {}
+    for clause in clauses:
+        for record_type in clause.record_types:
+            known.setdefault(record_type, {}).update(dict.fromkeys(clause.fields))
+    return tuple(RecordAsk(record_type, tuple(names)) for record_type, names in known.items())
 
 
 def _decide(

@@ -10,7 +10,7 @@ decoy, everything withheld) is `not_available`, in the size and timing class of 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import structlog
 
@@ -18,7 +18,12 @@ from agency_node.disclosure.context import DisclosureContext, verified_request
 from agency_node.disclosure.decide import Weighed, weigh
 from agency_node.disclosure.evidence import confirms
 from agency_node.disclosure.forms import decision_record, refusal_words
-from agency_node.disclosure.messages import AnswerTooLargeError, BreakGlassNotice, DisclosureAnswer
+from agency_node.disclosure.messages import (
+    AnswerTooLargeError,
+    BreakGlassNotice,
+    DisclosureAnswer,
+    RequestWithdrawal,
+)
 from agency_node.disclosure.model import (
     Direction,
     EmergencyUse,
@@ -29,6 +34,7 @@ from agency_node.disclosure.model import (
     StoredRequest,
 )
 from agency_node.disclosure.records import Holding
+from agency_node.disclosure.supervision import CONFLICT, Occasion, Supervision
 from agency_node.disclosure.vault import RequestContents
 from agency_node.documents import ActivePolicy
 from agency_node.mailbox import OpenedMessage
@@ -73,6 +79,8 @@ class Case:
     now: datetime
     asked: datetime
     approvals: tuple[Envelope, ...] = field(repr=False)
+    #: Set where what was released is corrected: until when the recipient may keep it.
+    until: datetime | None = None
 
     @property
     def hash(self) -> Hash256:
@@ -82,13 +90,17 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Nothing is released; `why` is for this agency's own record, the requester learns the code alone."""
+    """Nothing is released; `why` is for this agency's own record, the requester learns the code alone.
+
+    Where even the code would say too much, `told` takes its place.
+    """
 
     code: RefusalCode
     why: str
     policy: SharingPolicy | None = None
     weighed: Weighed | None = None
     alarm: str | None = None
+    told: RefusalCode | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +118,9 @@ class Ready:
 class Holder:
     """Answers requests of other agencies."""
 
-    def __init__(self, context: DisclosureContext) -> None:
+    def __init__(self, context: DisclosureContext, supervision: Supervision) -> None:
         self._context = context
+        self._supervision = supervision
 
     # -- a request comes in
 
@@ -148,8 +161,10 @@ class Holder:
             message_id=message.message_id,
             wrapped=ctx.vault.wrap_request(Direction.RECEIVED, request.id, contents),
             outcome=None,
+            case_mac=ctx.vault.case_mac(request.case_reference),
         )
         await tx.requests.add(stored)
+        await self._supervision.watch(tx, stored, now)
         case = Case(stored, request, contents, registry, now, message.received, ())
         await self._settle(tx, case, limited)
 
@@ -198,6 +213,61 @@ class Holder:
             tx, Case(stored, request, contents, registry, now, ctx.clock(), approvals), limited=False
         )
 
+    async def take_withdrawal(self, tx: NodeTransaction, message: OpenedMessage) -> None:
+        """The requester needs no answer any more; one that has left already is noted, and purged there.
+
+        Raises:
+            RefusedError: REQUEST_UNKNOWN.
+        """
+        ctx = self._context
+        withdrawal = open_document(RequestWithdrawal, message.envelope)
+        stored = await tx.requests.by_hash(Direction.RECEIVED, withdrawal.request_hash)
+        if stored is None or stored.peer != message.sender or withdrawal.request != stored.request_id:
+            raise RefusedError(ErrorCode.REQUEST_UNKNOWN, "a withdrawal came of a request that was not made")
+        if stored.wrapped is None:
+            return
+        now = message.received.replace(microsecond=0)
+        contents = ctx.vault.open_request(stored.direction, stored.request_id, stored.wrapped)
+        request = open_document(DisclosureRequest, contents.envelope)
+        case = Case(stored, request, contents, ctx.registry_at(now), now, message.received, ())
+        await self._note(tx, case, AuditAction.WITHDRAWN, {"what": "request", "state": stored.state.value})
+        if stored.state is RequestState.WAITING:
+            policy = await _held_policy(tx, request.policy_hash)
+            refused = Refused(RefusalCode.REQUEST_WITHDRAWN, "the requester withdrew it", policy)
+            await self._refuse(tx, case, refused)
+            await tx.requests.settle(Direction.RECEIVED, request.id, RequestState.WITHDRAWN)
+
+    async def release_again(self, tx: NodeTransaction, stored: StoredRequest, until: datetime) -> bool:
+        """Releases anew what was released and is taken back; whether anything was released.
+
+        Only what the policy of this moment lets go with the approvals that are here.
+        """
+        ctx = self._context
+        if stored.wrapped is None:
+            return False
+        now = ctx.now()
+        contents = ctx.vault.open_request(stored.direction, stored.request_id, stored.wrapped)
+        request = open_document(DisclosureRequest, contents.envelope)
+        approvals = tuple(
+            ctx.vault.open_approval(stored.request_hash, item)
+            for item in await tx.approvals.of(stored.request_hash)
+        )
+        registry = ctx.registry_at(now)
+        case = Case(stored, request, contents, registry, now, ctx.clock(), approvals, until)
+        ctx.reader.refresh()
+        try:
+            found = await self._examined(tx, case, limited=False)
+            if isinstance(found, Refused):
+                return False
+            weighed = self._weighed(case, found)
+            if weighed.missing != NO_APPROVALS or not weighed.released:
+                return False
+            await self._release(tx, case, found, weighed)
+        except (RefusedError, PolicyError, CryptoError, AnswerTooLargeError) as error:
+            _log.warning("not released anew", request=str(request.id), error=type(error).__name__)
+            return False
+        return True
+
     async def _settle(self, tx: NodeTransaction, case: Case, limited: bool) -> RequestState:
         """Refuses, releases, or notes what is waited for."""
         try:
@@ -227,7 +297,7 @@ class Holder:
         """Everything that must hold before a field is looked at, in this order."""
         request, now = case.request, case.now
         policy = await _held_policy(tx, request.policy_hash)
-        if now >= request.expires:
+        if now >= request.expires and case.until is None:
             return Refused(RefusalCode.REQUEST_EXPIRED, "its time is up", policy)
         try:
             verified = verified_request(case.contents.envelope, case.registry, now)
@@ -238,6 +308,9 @@ class Holder:
         except (RefusedError, PolicyError, CryptoError) as error:
             return Refused(RefusalCode.POLICY_NOT_IN_FORCE, str(error), policy)
         policy = active.policy
+        if await self._supervision.barred(tx, request.officer):
+            why = "the officer may not ask about anybody"
+            return Refused(RefusalCode.CONFLICT_OF_INTEREST, why, policy, alarm=CONFLICT)
         objection = await self._objection(tx, case, policy)
         if objection is not None:
             return Refused(RefusalCode.NOT_PERMITTED, objection, policy)
@@ -305,6 +378,15 @@ class Holder:
                 active.policy,
                 alarm="identity",
             )
+        if await self._supervision.conflicted(tx, case.request.officer, case.contents.subject):
+            # That this agency knows of the conflict would itself say something about the subject.
+            return Refused(
+                RefusalCode.CONFLICT_OF_INTEREST,
+                "the officer has a conflict of interest about this subject",
+                active.policy,
+                alarm=CONFLICT,
+                told=RefusalCode.NOT_AVAILABLE,
+            )
         return Ready(active, verified, holding, tally, emergency, None)
 
     def _weighed(self, case: Case, ready: Ready) -> Weighed:
@@ -362,12 +444,11 @@ class Holder:
         body: dict[str, JsonInput] = {"outcome": "refused", "code": refused.code.value, "why": refused.why}
         if refused.alarm:
             body["alarm"] = refused.alarm
-            _log.warning("alarm", kind=refused.alarm, peer=str(request.requester))
+            await self._supervision.alarm(tx, refused.alarm, _occasion(case), str(request.officer))
         await self._note(tx, case, AuditAction.DISCLOSURE_REFUSED, body)
         await tx.requests.settle(Direction.RECEIVED, request.id, RequestState.REFUSED, wrapped)
-        refusal = DisclosureRefusal(
-            ctx.new_id(), case.hash, refused.code, refusal_words(refused.code), case.now
-        )
+        told = refused.told or refused.code
+        refusal = DisclosureRefusal(ctx.new_id(), case.hash, told, refusal_words(told), case.now)
         answer = DisclosureAnswer((), (), case.hash, refusal=refusal)
         await ctx.send_answer(tx, request.requester, answer, case.asked)
         return RequestState.REFUSED
@@ -389,7 +470,10 @@ class Holder:
             provider=ctx.me,
             recipient=request.requester,
             released_at=case.now,
-            purge_after=case.now + timedelta(days=max(1, policy.obligations.retention_days)),
+            purge_after=min(
+                case.until or datetime.max.replace(tzinfo=UTC),
+                case.now + timedelta(days=max(1, policy.obligations.retention_days)),
+            ),
             handling_marking=policy.obligations.handling_marking,
             victim_contact_warning=policy.obligations.victim_contact_warning,
             onward_sharing=policy.obligations.onward_sharing,
@@ -400,8 +484,10 @@ class Holder:
         await ctx.send_answer(tx, request.requester, answer, case.asked)
         release_hash = document_hash(release)
         await self._note_release(tx, case, weighed, release_hash)
-        if weighed.emergency:
+        if weighed.emergency and case.until is None:
             await self._note_emergency(tx, case, policy)
+        if ready.tally.approvals == NO_APPROVALS and not weighed.emergency:
+            await self._supervision.sample(tx, _occasion(case), policy.safeguards.review_sample_percent)
         await tx.releases.add(
             StoredRelease(
                 side=ReleaseSide.GIVEN,
@@ -527,6 +613,11 @@ class Holder:
             policy=release.policy_hash,
             ref=reference(release.release_hash),
         )
+
+
+def _occasion(case: Case) -> Occasion:
+    request = case.request
+    return Occasion(str(request.id), request.officer, request.requester, str(request.policy_hash), case.now)
 
 
 async def _held_policy(tx: NodeTransaction, policy_hash: str) -> SharingPolicy | None:

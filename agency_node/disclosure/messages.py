@@ -18,7 +18,7 @@ from policies.disclosure import (
     FieldOutcome,
     Redacted,
 )
-from policies.ids import AgencyId, DocumentId, FieldValue, Hash256, Line, PersonId
+from policies.ids import AgencyId, DocumentId, FieldValue, Hash256, Line, LinkageId, PersonId
 
 KIB = 1024
 #: Bytes of the answer's canonical JSON.
@@ -69,6 +69,33 @@ class BreakGlassNotice:
     reason_code: Line
     used_at: datetime
     review_due: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RequestWithdrawal:
+    """`request-withdrawal/v1`, signed by the requester's node: a request needs no answer any more."""
+
+    KIND: ClassVar[str] = "request-withdrawal/v1"
+
+    id: DocumentId
+    request: DocumentId
+    request_hash: Hash256
+    requester: AgencyId
+    withdrawn_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PushOccasion:
+    """`push-occasion/v1`: why something was released without a request. Its hash stands for the request's."""
+
+    KIND: ClassVar[str] = "push-occasion/v1"
+
+    id: DocumentId
+    linkage: LinkageId
+    policy_hash: Hash256
+    provider: AgencyId
+    recipient: AgencyId
+    occurred_at: datetime
 
 
 def padded(answer: DisclosureAnswer) -> DisclosureAnswer:

@@ -28,6 +28,7 @@ class RequestState(StrEnum):
     UNDELIVERABLE = "undeliverable"
     RECALLED = "recalled"
     PURGED = "purged"
+    WITHDRAWN = "withdrawn"
 
 
 class ReleaseSide(StrEnum):
@@ -70,6 +71,8 @@ class StoredRequest:
     message_id: str | None
     wrapped: bytes | None = field(repr=False)
     outcome: bytes | None = field(repr=False)
+    #: The keyed hash of the case reference.
+    case_mac: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,3 +104,37 @@ class EmergencyUse:
     used: datetime
     review_due: datetime
     reviewed: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SupervisionItem:
+    """What a supervisor should look at: a sampled release, or an alarm. It names no subject."""
+
+    item_id: str
+    #: "sample" or the kind of alarm.
+    kind: str
+    request_id: str
+    officer: str
+    peer: AgencyId
+    policy_hash: str
+    raised: datetime
+    signed_off: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredConflict:
+    """An officer who may not ask about a subject, or about anybody (`subject_mac` empty)."""
+
+    officer: str
+    subject_mac: str
+    declared: datetime
+    wrapped: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """What was last pushed over a link: `digest` of it, and when the link was last looked at."""
+
+    token: bytes = field(repr=False)
+    checked: datetime | None
+    digest: str

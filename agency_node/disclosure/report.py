@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Iterator, Mapping
 
+from agency_node.audit import ReadEntry
 from agency_node.disclosure.context import DisclosureContext
+from agency_node.rpc.ports import SubjectEntry
+from agency_node.store.store import NodeTransaction
 from agency_node.subjects import SubjectId
-from crypto.audit import AuditAction
-from crypto.canonical import JsonValue
+from crypto.audit import AuditAction, AuditDetails
+from crypto.canonical import JsonInput, JsonValue
+from crypto.envelope import Envelope
+from crypto.errors import CryptoError
+from policies.codec import open_document
+from policies.errors import PolicyError
+from policies.ids import AgencyId
+from policies.sharing import SharingPolicy
+from policies.vocabulary import Regime
 
 _SHOWN = frozenset(
     {
@@ -17,22 +26,14 @@ _SHOWN = frozenset(
         AuditAction.DISCLOSURE_REFUSED,
         AuditAction.DISCLOSURE_REQUESTED,
         AuditAction.BREAK_GLASS_INVOKED,
+        AuditAction.APPROVAL_GIVEN,
+        AuditAction.BREAK_GLASS_REVIEWED,
+        AuditAction.WITHDRAWN,
+        AuditAction.REQUEST_EXPIRED,
         AuditAction.PURGED,
     }
 )
-
-
-@dataclass(frozen=True, slots=True)
-class SubjectEntry:
-    """One audit entry about a subject, opened. Personal data: the particulars are not shown."""
-
-    seq: int
-    time: datetime
-    action: AuditAction
-    #: The officer, or the agency whose node did it.
-    actor: str
-    policy_hash: str
-    particulars: dict[str, JsonValue] = field(repr=False)
+_IN_CRISIS = frozenset({AuditAction.BREAK_GLASS_INVOKED, AuditAction.BREAK_GLASS_REVIEWED})
 
 
 async def subject_report(context: DisclosureContext, subject: SubjectId) -> tuple[SubjectEntry, ...]:
@@ -41,19 +42,60 @@ async def subject_report(context: DisclosureContext, subject: SubjectId) -> tupl
     Empty where there is none, or where the entries' details were erased.
     """
     async with context.store.transaction() as tx:
-        entries = await context.log.about(tx, subject)
-    return tuple(
-        SubjectEntry(
-            item.entry.leaf.seq,
-            item.entry.leaf.time,
-            item.entry.leaf.action,
-            item.details.actor,
-            item.entry.leaf.policy or "",
-            _plain(item.details.body),
-        )
-        for item in entries
-        if item.details is not None and item.entry.leaf.action in _SHOWN
+        policies: dict[str, SharingPolicy | None] = {}
+        found = []
+        for item in await context.log.about(tx, subject):
+            if item.details is None or item.entry.leaf.action not in _SHOWN:
+                continue
+            policy_hash = item.entry.leaf.policy or ""
+            if policy_hash not in policies:
+                policies[policy_hash] = await _policy(tx, policy_hash)
+            found.append(_entry(item, item.details, policies[policy_hash], context.me))
+    return tuple(found)
+
+
+def _entry(
+    item: ReadEntry, details: AuditDetails, policy: SharingPolicy | None, me: AgencyId
+) -> SubjectEntry:
+    leaf = item.entry.leaf
+    return SubjectEntry(
+        leaf.seq,
+        leaf.time,
+        leaf.action,
+        details.actor,
+        leaf.policy or "",
+        _plain(details.body),
+        tuple(_exemptions(leaf.action, details.body, policy, me)),
     )
+
+
+def _exemptions(
+    action: AuditAction, body: Mapping[str, JsonInput], policy: SharingPolicy | None, me: AgencyId
+) -> Iterator[str]:
+    """What somebody must weigh before the subject is told; which exemption holds is for people to say."""
+    if policy is None:
+        yield "the policy is no longer held: what it says of the parties is not known"
+        return
+    others = {str(value) for name in ("requester", "provider") if isinstance(value := body.get(name), str)}
+    parties = [party for party in policy.parties if party.agency in others | {me}]
+    if any(party.regime is Regime.PART3 for party in parties):
+        yield "law enforcement processing (Part 3 DPA 2018): could telling prejudice an inquiry?"
+    if any(party.name_withheld for party in parties):
+        yield "the policy withholds an agency's name"
+    if action in _IN_CRISIS or body.get("emergency") is True:
+        yield "an emergency: could telling cause serious harm to anybody?"
+    if "alarm" in body or body.get("code") == "conflict_of_interest":
+        yield "misuse is suspected: could telling prejudice the inquiry into it?"
+
+
+async def _policy(tx: NodeTransaction, policy_hash: str) -> SharingPolicy | None:
+    bundle = await tx.documents.get(policy_hash) if policy_hash else None
+    if bundle is None:
+        return None
+    try:
+        return open_document(SharingPolicy, Envelope.from_bytes(bundle.document))
+    except (PolicyError, CryptoError):
+        return None
 
 
 def _plain(body: object) -> dict[str, JsonValue]:

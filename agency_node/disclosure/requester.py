@@ -10,13 +10,14 @@ from agency_node.disclosure.asks import (
     asks_of,
     built,
     require_case_reference,
+    require_emergency,
     require_fitting,
     require_officer,
     words_of,
 )
 from agency_node.disclosure.context import DisclosureContext, verified_request
 from agency_node.disclosure.evidence import evidence_of
-from agency_node.disclosure.messages import BreakGlassNotice, DisclosureAnswer
+from agency_node.disclosure.messages import BreakGlassNotice, DisclosureAnswer, RequestWithdrawal
 from agency_node.disclosure.model import (
     Direction,
     EmergencyUse,
@@ -26,6 +27,9 @@ from agency_node.disclosure.model import (
     StoredRelease,
     StoredRequest,
 )
+from agency_node.disclosure.orders import OVERSIGHT, Effect, OfficerOrder
+from agency_node.disclosure.retention import Retention
+from agency_node.disclosure.supervision import CONFLICT, Occasion, Supervision
 from agency_node.disclosure.vault import RequestContents
 from agency_node.documents import ActivePolicy
 from agency_node.links import SubjectLink
@@ -44,6 +48,7 @@ from policies.disclosure import (
     DisclosureReceipt,
     DisclosureRelease,
     DisclosureRequest,
+    ErasureReason,
     IdentityEvidence,
     Urgency,
 )
@@ -55,6 +60,7 @@ from policies.ids import (
     HexBytes,
     Line,
     LinkTokenText,
+    PersonId,
     Prose,
 )
 from policies.registry import Registry
@@ -72,27 +78,32 @@ LIFETIMES = {
 class Requester:
     """Makes requests of this agency's officers, and takes the answers."""
 
-    def __init__(self, context: DisclosureContext) -> None:
+    def __init__(self, context: DisclosureContext, retention: Retention, supervision: Supervision) -> None:
         self._context = context
+        self._retention = retention
+        self._supervision = supervision
 
     # -- preparing
 
-    async def prepare(self, draft: RequestDraft, break_glass: BreakGlass | None = None) -> PreparedDocument:
+    async def prepare(self, draft: RequestDraft) -> PreparedDocument:
         """The request that the draft describes, for its officer to sign.
 
         Raises:
             RefusedError: TOKEN_UNKNOWN, POLICY_NOT_ACTIVE, OFFICER_UNKNOWN, NOT_ALLOWED for an agency whose
-                name is withheld, REQUEST_INVALID for anything that the policy would not answer.
+                name is withheld, CONFLICT_OF_INTEREST, REQUEST_INVALID for anything that the policy would
+                not answer.
         """
         ctx = self._context
         now = ctx.now()
         registry = ctx.registry_at(now)
         officer, role, purpose, urgency = words_of(draft)
         require_officer(registry, ctx.me, officer, role, now)
+        await self._require_disinterested(officer, draft.link_token, now)
         async with ctx.store.transaction() as tx:
             found, provider = await self._link(tx, draft.link_token, now)
             active = await self._policy(tx, found.link.policy_hash, provider, draft.tier, registry, now)
             asks = asks_of(active.policy, provider, ctx.me, role, purpose, draft)
+            require_emergency(active.policy, role, draft)
             linkage = found.link.linkage_id
             kind, keys = await ctx.identity_keys(tx, linkage, found.link.epoch, registry, now)
         holding = await ctx.reader.holding(found.subject_id, kind)
@@ -126,11 +137,33 @@ class Requester:
                     for name, value in evidence.items()
                 ),
                 provider=provider,
-                break_glass=break_glass,
+                break_glass=_claim(draft, now),
             )
         )
         require_case_reference(active.policy, request)
         return PreparedDocument(write(request), payload_type(DisclosureRequest))
+
+    async def _require_disinterested(self, officer: PersonId, token: str, now: datetime) -> None:
+        """Raises RefusedError: CONFLICT_OF_INTEREST, with the attempt on record and in the queue."""
+        ctx = self._context
+        async with ctx.store.transaction() as tx:
+            found, provider = await self._link(tx, token, now)
+            if not await self._supervision.conflicted(tx, officer, found.subject_id):
+                return
+            await ctx.log.append(
+                tx,
+                AuditAction.DISCLOSURE_REFUSED,
+                actor=str(officer),
+                subject=found.subject_id,
+                policy=found.link.policy_hash or None,
+                body={"outcome": "refused", "code": "conflict_of_interest", "provider": str(provider)},
+            )
+            occasion = Occasion("", officer, provider, found.link.policy_hash, now)
+            about = f"{officer} {ctx.vault.subject_mac(found.subject_id)}"
+            await self._supervision.alarm(tx, CONFLICT, occasion, about)
+        raise RefusedError(
+            ErrorCode.CONFLICT_OF_INTEREST, "you may not ask about this subject; another officer must"
+        )
 
     async def _link(self, tx: NodeTransaction, token: str, now: datetime) -> tuple[SubjectLink, AgencyId]:
         try:
@@ -200,6 +233,8 @@ class Requester:
             raise RefusedError(ErrorCode.REQUEST_INVALID, "the request's time is up: prepare it anew")
         envelope = add_signature(signed, ctx.identity.signer)
         verified = verified_request(envelope, registry, now)
+        self._require_fresh(request, now)
+        await self._require_disinterested(request.officer, request.link_token, now)
         async with ctx.store.transaction() as tx:
             found, provider = await self._link(tx, request.link_token, now)
             if provider != request.provider or found.link.linkage_id != request.linkage:
@@ -220,10 +255,21 @@ class Requester:
                 envelope,
                 request.expires,
             )
-            await self._keep(tx, found, provider, active, request, verified.hash, envelope, message_id)
+            stored = await self._keep(
+                tx, found, provider, active, request, verified.hash, envelope, message_id
+            )
+            await self._supervision.watch(tx, stored, now)
             await self._note_made(tx, found.subject_id, provider, active, request, now)
         ctx.mailbox.nudge()
         return str(request.id)
+
+    def _require_fresh(self, request: DisclosureRequest, now: datetime) -> None:
+        claim = request.break_glass
+        limit = timedelta(minutes=self._context.settings.sign_in_minutes)
+        if claim is not None and not now - limit <= claim.authenticated_at <= now:
+            raise RefusedError(
+                ErrorCode.REQUEST_INVALID, "break-glass was claimed too long ago: prepare the request anew"
+            )
 
     async def _keep(
         self,
@@ -235,7 +281,7 @@ class Requester:
         request_hash: Hash256,
         envelope: Envelope,
         message_id: str,
-    ) -> None:
+    ) -> StoredRequest:
         vault, link = self._context.vault, found.link
         contents = RequestContents(
             envelope,
@@ -243,28 +289,29 @@ class Requester:
             LinkReference(link.handle, str(link.linkage_id), link.epoch, link.strength),
         )
         needed = approvals_needed(active.policy, provider, self._context.me, request)
-        await tx.requests.add(
-            StoredRequest(
-                direction=Direction.MADE,
-                request_id=request.id,
-                request_hash=request_hash,
-                peer=provider,
-                state=RequestState.SENT,
-                officer=request.officer,
-                purpose=request.purpose,
-                tier=request.tier,
-                policy_hash=request.policy_hash,
-                subject_mac=vault.subject_mac(found.subject_id),
-                link_mac=vault.link_mac(link.token),
-                created=request.created,
-                expires=request.expires,
-                approvals=0,
-                approvals_needed=needed.count,
-                message_id=message_id,
-                wrapped=vault.wrap_request(Direction.MADE, request.id, contents),
-                outcome=None,
-            )
+        stored = StoredRequest(
+            direction=Direction.MADE,
+            request_id=request.id,
+            request_hash=request_hash,
+            peer=provider,
+            state=RequestState.SENT,
+            officer=request.officer,
+            purpose=request.purpose,
+            tier=request.tier,
+            policy_hash=request.policy_hash,
+            subject_mac=vault.subject_mac(found.subject_id),
+            link_mac=vault.link_mac(link.token),
+            created=request.created,
+            expires=request.expires,
+            approvals=0,
+            approvals_needed=needed.count,
+            message_id=message_id,
+            wrapped=vault.wrap_request(Direction.MADE, request.id, contents),
+            outcome=None,
+            case_mac=vault.case_mac(request.case_reference),
         )
+        await tx.requests.add(stored)
+        return stored
 
     async def _note_made(
         self,
@@ -318,10 +365,45 @@ class Requester:
         if stored is not None and stored.state is RequestState.SENT:
             await tx.requests.settle(Direction.MADE, stored.request_id, RequestState.UNDELIVERABLE)
 
+    async def withdraw(self, tx: NodeTransaction, order: OfficerOrder, now: datetime) -> Effect:
+        """The officer who asked, or an overseer, withdraws a request that has not been answered.
+
+        Raises:
+            RefusedError: REQUEST_UNKNOWN, NOT_ALLOWED, INVALID_ARGUMENT where there is nothing to withdraw.
+        """
+        ctx = self._context
+        stored = await tx.requests.get(Direction.MADE, str(order.target))
+        if stored is None or stored.wrapped is None:
+            raise RefusedError(ErrorCode.REQUEST_UNKNOWN, "no request with this id was made here")
+        if order.officer != stored.officer and order.role not in OVERSIGHT:
+            raise RefusedError(ErrorCode.NOT_ALLOWED, "only its officer or an overseer withdraws a request")
+        if stored.state is not RequestState.SENT:
+            raise RefusedError(ErrorCode.INVALID_ARGUMENT, f"the request is {stored.state.value} already")
+        contents = ctx.vault.open_request(stored.direction, stored.request_id, stored.wrapped)
+        withdrawal = RequestWithdrawal(
+            ctx.new_id(), stored.request_id, Hash256(stored.request_hash), ctx.me, now
+        )
+        peer = stored.peer
+        await ctx.mailbox.post(tx, ToAgency(peer), peer, "disclosure-request", ctx.signed(withdrawal))
+        await tx.requests.settle(Direction.MADE, stored.request_id, RequestState.WITHDRAWN)
+        await ctx.log.append(
+            tx,
+            AuditAction.WITHDRAWN,
+            actor=str(order.officer),
+            subject=contents.subject,
+            policy=stored.policy_hash,
+            ref=reference(stored.request_id),
+            body={"request": str(stored.request_id), "what": "request"},
+        )
+        return Effect(f"Withdrawn: {stored.peer} is told.", contents.subject, stored.policy_hash)
+
     # -- the answer
 
     async def take_answer(self, tx: NodeTransaction, message: OpenedMessage) -> None:
         """Keeps an answer to a request of this agency, and returns the receipt of a release.
+
+        A second release in answer to one request corrects the first, which is purged. A release that
+        crossed a withdrawal on its way is received and purged at once.
 
         Raises:
             RefusedError: REQUEST_UNKNOWN, REQUEST_INVALID for a release that does not fit what was asked.
@@ -332,7 +414,9 @@ class Requester:
         stored = await tx.requests.by_hash(Direction.MADE, answer.request_hash or "")
         if stored is None or stored.peer != message.sender or stored.wrapped is None:
             raise RefusedError(ErrorCode.REQUEST_UNKNOWN, "an answer came to a question that was not asked")
-        if stored.state is not RequestState.SENT:
+        correction = stored.state in (RequestState.RELEASED, RequestState.RECALLED)
+        withdrawn = stored.state is RequestState.WITHDRAWN
+        if not (stored.state is RequestState.SENT or withdrawn or (correction and answer.release)):
             raise RefusedError(ErrorCode.REQUEST_REPLAYED, "a request was answered twice")
         contents = ctx.vault.open_request(stored.direction, stored.request_id, stored.wrapped)
         if contents.subject is None:
@@ -341,6 +425,8 @@ class Requester:
         if answer.release is not None:
             policy = await self._policy_held(tx, request)
             require_fitting(answer.release, request, policy, ctx.me, message.sender)
+            if correction:
+                await self._supersede(tx, stored, answer.release, now)
             await self._take_release(tx, message, answer.release, stored, contents.subject, now)
             state = RequestState.RELEASED
             outcome = replace(answer, release=replace(answer.release, records=()))
@@ -349,6 +435,37 @@ class Requester:
             state, outcome = RequestState.REFUSED, answer
         wrapped = ctx.vault.wrap_outcome(stored.request_id, outcome)
         await tx.requests.settle(Direction.MADE, stored.request_id, state, wrapped)
+        if withdrawn:
+            for held in await tx.releases.all_of_request(ReleaseSide.RECEIVED, stored.request_id):
+                await self._retention.purge(tx, held, ErasureReason.RECALLED, now)
+            await tx.requests.settle(Direction.MADE, stored.request_id, RequestState.WITHDRAWN)
+        elif answer.release is not None and not correction:
+            await self._sample(tx, stored, request, policy, now)
+
+    async def _supersede(
+        self, tx: NodeTransaction, stored: StoredRequest, release: DisclosureRelease, now: datetime
+    ) -> None:
+        """Purges what a correction takes the place of; the retention clock goes on."""
+        earlier = await tx.releases.all_of_request(ReleaseSide.RECEIVED, stored.request_id)
+        if any(item.release_hash == document_hash(release) for item in earlier):
+            raise RefusedError(ErrorCode.REQUEST_REPLAYED, "a request was answered twice")
+        if any(release.purge_after > item.purge_after for item in earlier):
+            raise RefusedError(ErrorCode.REQUEST_INVALID, "a correction may not be kept for longer")
+        for item in earlier:
+            await self._retention.purge(tx, item, ErasureReason.RECALLED, now)
+
+    async def _sample(
+        self,
+        tx: NodeTransaction,
+        stored: StoredRequest,
+        request: DisclosureRequest,
+        policy: SharingPolicy,
+        now: datetime,
+    ) -> None:
+        """Draws what was released without anybody's approval for this agency's supervisors too."""
+        if stored.approvals_needed == 0 and request.break_glass is None:
+            occasion = Occasion(stored.request_id, stored.officer, stored.peer, stored.policy_hash, now)
+            await self._supervision.sample(tx, occasion, policy.safeguards.review_sample_percent)
 
     async def _take_release(
         self,
@@ -454,3 +571,9 @@ class Requester:
         if bundle is None:
             raise RefusedError(ErrorCode.DOCUMENT_UNKNOWN, "the policy of a request is no longer held")
         return open_document(SharingPolicy, Envelope.from_bytes(bundle.document))
+
+
+def _claim(draft: RequestDraft, now: datetime) -> BreakGlass | None:
+    """The claim of an emergency as of now: the officer's key was unlocked for it a moment ago."""
+    claim = draft.break_glass
+    return None if claim is None else BreakGlass(Line(claim.reason_code), Prose(claim.explanation), now)

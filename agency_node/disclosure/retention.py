@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import structlog
@@ -16,11 +17,13 @@ from agency_node.disclosure.model import (
     StoredRelease,
     StoredRequest,
 )
+from agency_node.disclosure.orders import Effect, OfficerOrder
 from agency_node.mailbox import OpenedMessage
 from agency_node.model import KnownLink
 from agency_node.store.store import NodeTransaction
 from agency_node.subjects import SubjectId
 from crypto.audit import AuditAction, reference
+from crypto.envelope import Envelope
 from crypto.tokens import LinkToken
 from policies.codec import open_document
 from policies.disclosure import (
@@ -30,7 +33,8 @@ from policies.disclosure import (
     LinkRecall,
     RecallReason,
 )
-from policies.ids import Hash256, LinkageId
+from policies.ids import AgencyId, Hash256, LinkageId, LinkTokenText
+from policies.sharing import SharingPolicy
 from protos.wire.errors import ErrorCode, RefusedError
 from protos.wire.linkage import LinkEventKind
 from protos.wire.relay import ToAgency
@@ -55,7 +59,7 @@ class Retention:
             sent = await tx.requests.in_state(Direction.MADE, RequestState.SENT)
         for release in due:
             async with ctx.store.transaction() as tx:
-                await self._purge(tx, release, ErasureReason.RETENTION_ENDED, now)
+                await self.purge(tx, release, ErasureReason.RETENTION_ENDED, now)
         for stored in waiting:
             if now >= stored.expires:
                 async with ctx.store.transaction() as tx:
@@ -64,9 +68,22 @@ class Retention:
         for stored in sent:
             if now >= stored.expires:
                 async with ctx.store.transaction() as tx:
-                    await tx.requests.settle(Direction.MADE, stored.request_id, RequestState.EXPIRED)
+                    await self._expire(tx, stored)
         if due or waiting:
             ctx.mailbox.nudge()
+
+    async def _expire(self, tx: NodeTransaction, stored: StoredRequest) -> None:
+        """A request that nobody answered in time."""
+        await tx.requests.settle(Direction.MADE, stored.request_id, RequestState.EXPIRED)
+        await self._context.log.append(
+            tx,
+            AuditAction.REQUEST_EXPIRED,
+            actor=str(self._context.me),
+            subject=self._subject(stored),
+            policy=stored.policy_hash,
+            ref=reference(stored.request_id),
+            body={"request": str(stored.request_id), "provider": str(stored.peer)},
+        )
 
     # -- the recipient's side
 
@@ -79,12 +96,18 @@ class Retention:
         recall = open_document(LinkRecall, message.envelope)
         if recall.issuer != message.sender:
             raise RefusedError(ErrorCode.ACTING_FOR_ANOTHER, "a recall was issued in another agency's name")
-        link_mac = self._context.vault.link_mac(LinkToken.parse(recall.link_token).raw)
         now = message.received.replace(microsecond=0)
-        for release in await tx.releases.of_link(ReleaseSide.RECEIVED, link_mac):
-            named = not recall.release_hashes or release.release_hash in recall.release_hashes
-            if release.peer == message.sender and named:
-                await self._purge(tx, release, ErasureReason.RECALLED, now)
+        reason = ErasureReason.RECALLED
+        if recall.reason is RecallReason.SUBJECT_WITHDRAWN:
+            reason = ErasureReason.SUBJECT_RIGHT
+        if recall.release_hashes:
+            found = [await tx.releases.get(ReleaseSide.RECEIVED, item) for item in recall.release_hashes]
+        else:
+            link_mac = self._context.vault.link_mac(LinkToken.parse(recall.link_token).raw)
+            found = list(await tx.releases.of_link(ReleaseSide.RECEIVED, link_mac))
+        for release in found:
+            if release is not None and release.peer == message.sender:
+                await self.purge(tx, release, reason, now)
 
     async def on_link_event(
         self, tx: NodeTransaction, kind: LinkEventKind, link: KnownLink, _subject: SubjectId
@@ -94,11 +117,12 @@ class Retention:
             return
         link_mac = self._context.vault.link_mac(link.token)
         for release in await tx.releases.of_link(ReleaseSide.RECEIVED, link_mac):
-            await self._purge(tx, release, ErasureReason.RECALLED, self._context.now())
+            await self.purge(tx, release, ErasureReason.RECALLED, self._context.now())
 
-    async def _purge(
+    async def purge(
         self, tx: NodeTransaction, release: StoredRelease, reason: ErasureReason, now: datetime
     ) -> None:
+        """Destroys what was received, with its audit entry, and sends the erasure receipt."""
         ctx = self._context
         current = await tx.releases.get(ReleaseSide.RECEIVED, release.release_hash)
         if current is None or current.state is ReleaseState.ERASED:
@@ -106,7 +130,7 @@ class Retention:
         await tx.retention.purge(release.release_hash)
         stored = None
         if release.request_id is not None:
-            recalled = reason is ErasureReason.RECALLED
+            recalled = reason is not ErasureReason.RETENTION_ENDED
             state = RequestState.RECALLED if recalled else RequestState.PURGED
             await tx.requests.settle(Direction.MADE, release.request_id, state)
             stored = await tx.requests.get(Direction.MADE, release.request_id)
@@ -135,30 +159,64 @@ class Retention:
 
     # -- the provider's side
 
-    async def recall(self, request_id: str, reason: RecallReason) -> None:
+    async def recall(self, tx: NodeTransaction, order: OfficerOrder, now: datetime) -> Effect:
         """Takes back what was released in answer to a request: its link or a record was wrong.
 
         Raises:
-            RefusedError: REQUEST_UNKNOWN where nothing was released.
+            RefusedError: REQUEST_UNKNOWN where nothing is released, INVALID_ARGUMENT for another reason.
         """
+        try:
+            reason = RecallReason(order.about or RecallReason.RECORD_WRONG)
+        except ValueError:
+            reasons = ", ".join(item.value for item in RecallReason)
+            raise RefusedError(ErrorCode.INVALID_ARGUMENT, f"a recall's reason is one of {reasons}") from None
+        stored, releases = await self._given(tx, str(order.target))
+        await self._take_back(tx, stored, releases, reason, now)
+        return Effect(f"Taken back: {stored.peer} is told.", self._subject(stored), stored.policy_hash)
+
+    async def correct(self, tx: NodeTransaction, order: OfficerOrder, now: datetime) -> Effect:
+        """Takes back what was released, for a record was wrong, and releases it anew as it is now.
+
+        What the policy of this moment does not release by itself any more is taken back only.
+
+        Raises:
+            RefusedError: REQUEST_UNKNOWN where nothing is released.
+        """
+        stored, releases = await self._given(tx, str(order.target))
+        subject = self._subject(stored)
+        await self._take_back(tx, stored, releases, RecallReason.RECORD_WRONG, now)
+        until = min(item.purge_after for item in releases)
+        if now < until and await self._holder.release_again(tx, stored, until):
+            return Effect(f"Corrected: {stored.peer} gets it anew.", subject, stored.policy_hash)
+        return Effect(f"Taken back, and nothing to release: {stored.peer} is told.", subject)
+
+    async def _given(
+        self, tx: NodeTransaction, request_id: str
+    ) -> tuple[StoredRequest, tuple[StoredRelease, ...]]:
+        stored = await tx.requests.get(Direction.RECEIVED, request_id)
+        found = await tx.releases.all_of_request(ReleaseSide.GIVEN, request_id)
+        releases = tuple(item for item in found if item.state is not ReleaseState.ERASED)
+        if stored is None or stored.wrapped is None or not releases:
+            raise RefusedError(ErrorCode.REQUEST_UNKNOWN, "nothing is released for this request")
+        return stored, releases
+
+    async def _take_back(
+        self,
+        tx: NodeTransaction,
+        stored: StoredRequest,
+        releases: Sequence[StoredRelease],
+        reason: RecallReason,
+        now: datetime,
+    ) -> None:
         ctx = self._context
-        now = ctx.now()
-        async with ctx.store.transaction() as tx:
-            stored = await tx.requests.get(Direction.RECEIVED, request_id)
-            release = await tx.releases.of_request(ReleaseSide.GIVEN, request_id)
-            if stored is None or stored.wrapped is None or release is None:
-                raise RefusedError(ErrorCode.REQUEST_UNKNOWN, "nothing was released for this request")
-            contents = ctx.vault.open_request(stored.direction, stored.request_id, stored.wrapped)
-            request = open_document(DisclosureRequest, contents.envelope)
-            recall = LinkRecall(
-                id=ctx.new_id(),
-                linkage=LinkageId(request.linkage),
-                link_token=request.link_token,
-                issuer=ctx.me,
-                reason=reason,
-                release_hashes=(Hash256(release.release_hash),),
-                issued_at=now,
-            )
+        if stored.wrapped is None:
+            raise AssertionError("a request with releases has its contents")
+        contents = ctx.vault.open_request(stored.direction, stored.request_id, stored.wrapped)
+        request = open_document(DisclosureRequest, contents.envelope)
+        await self._post_recall(
+            tx, stored.peer, LinkageId(request.linkage), request.link_token, releases, reason, now
+        )
+        for release in releases:
             await ctx.log.append(
                 tx,
                 AuditAction.WITHDRAWN,
@@ -166,11 +224,92 @@ class Retention:
                 subject=contents.subject,
                 policy=release.policy_hash,
                 ref=reference(release.release_hash),
-                body={"request": request_id, "reason": reason.value},
+                body={"request": str(stored.request_id), "reason": reason.value},
             )
-            await ctx.mailbox.post(tx, ToAgency(stored.peer), stored.peer, "link-recall", ctx.signed(recall))
-            await tx.requests.settle(Direction.RECEIVED, request_id, RequestState.RECALLED)
-        ctx.mailbox.nudge()
+        await tx.requests.settle(Direction.RECEIVED, stored.request_id, RequestState.RECALLED)
+
+    async def _post_recall(
+        self,
+        tx: NodeTransaction,
+        peer: AgencyId,
+        linkage: LinkageId,
+        token: LinkTokenText,
+        releases: Sequence[StoredRelease],
+        reason: RecallReason,
+        now: datetime,
+    ) -> None:
+        ctx = self._context
+        hashes = tuple(Hash256(item.release_hash) for item in releases)
+        recall = LinkRecall(ctx.new_id(), linkage, token, ctx.me, reason, hashes, now)
+        await ctx.mailbox.post(tx, ToAgency(peer), peer, "link-recall", ctx.signed(recall))
+
+    # -- the subject's rights
+
+    async def erase(self, tx: NodeTransaction, order: OfficerOrder, now: datetime) -> Effect:
+        """Erases what disclosure holds about a subject, here and at whoever was released to.
+
+        What was received is purged, what was given is recalled, requests lose their contents, and the
+        details of the audit log lose their key: every proof stays valid.
+
+        Raises:
+            RefusedError: INVALID_ARGUMENT while a request about the subject is open, or a use of break-glass
+                waits for its review.
+        """
+        ctx = self._context
+        subject = SubjectId(str(order.target))
+        mac = ctx.vault.subject_mac(subject)
+        requests = await tx.requests.of_subject(mac)
+        await _require_settled(tx, requests)
+        received = await tx.releases.of_subject(ReleaseSide.RECEIVED, mac)
+        for release in received:
+            await self.purge(tx, release, ErasureReason.SUBJECT_RIGHT, now)
+        given = await self._recall_all(tx, mac, requests, now)
+        await tx.requests.forget_subject(mac)
+        await tx.releases.forget_subject(mac)
+        await tx.conflicts.forget_subject(mac)
+        details = await ctx.log.erase(tx, subject)
+        if not (requests or received or given or details):
+            raise RefusedError(ErrorCode.INVALID_ARGUMENT, "nothing is held about this subject")
+        await ctx.log.append(
+            tx,
+            AuditAction.ERASED,
+            actor=str(order.officer),
+            body={
+                "what": "subject",
+                "requests": len(requests),
+                "purged": len(received),
+                "recalled": given,
+            },
+        )
+        return Effect(
+            f"Erased: {len(requests)} requests, {len(received)} releases received; {given} releases given"
+            " are recalled; the audit log's details about the subject can never be read again."
+        )
+
+    async def _recall_all(
+        self, tx: NodeTransaction, mac: str, requests: Sequence[StoredRequest], now: datetime
+    ) -> int:
+        """Recalls whatever was released about a subject and is not erased yet; returns how many."""
+        ctx = self._context
+        by_id = {str(item.request_id): item for item in requests if item.direction is Direction.RECEIVED}
+        found = await tx.releases.of_subject(ReleaseSide.GIVEN, mac)
+        releases = [item for item in found if item.state is not ReleaseState.ERASED]
+        for release in releases:
+            stored = by_id.get(str(release.request_id))
+            if stored is not None and stored.wrapped is not None:
+                await self._take_back(tx, stored, (release,), RecallReason.SUBJECT_WITHDRAWN, now)
+                continue
+            # Pushed: there was no request, and the hash alone says what is meant.
+            bundle = await tx.documents.get(release.policy_hash)
+            if bundle is None:
+                raise RefusedError(ErrorCode.DOCUMENT_UNKNOWN, "the policy of a release is no longer held")
+            policy = open_document(SharingPolicy, Envelope.from_bytes(bundle.document))
+            token = LinkTokenText(LinkToken.new().text)
+            reason = RecallReason.SUBJECT_WITHDRAWN
+            await self._post_recall(tx, release.peer, policy.linkages[0], token, (release,), reason, now)
+        if releases:
+            _log.info("recalled for a subject's right", releases=len(releases), node=str(ctx.me))
+        return len(releases)
 
     async def take_erasure(self, tx: NodeTransaction, message: OpenedMessage) -> None:
         """Notes that the recipient has erased a release. Raises RefusedError: REQUEST_UNKNOWN."""
@@ -191,3 +330,19 @@ class Retention:
             ref=reference(release.release_hash),
             body={"release": release.release_hash, "reason": receipt.reason.value},
         )
+
+
+async def _require_settled(tx: NodeTransaction, requests: Sequence[StoredRequest]) -> None:
+    """Nothing is erased that somebody has yet to decide or review."""
+    for stored in requests:
+        if stored.state in (RequestState.WAITING, RequestState.SENT):
+            raise RefusedError(
+                ErrorCode.INVALID_ARGUMENT,
+                f"request {stored.request_id} about the subject is open: answer or withdraw it first",
+            )
+        use = await tx.emergencies.get(stored.request_id)
+        if use is not None and use.reviewed is None:
+            raise RefusedError(
+                ErrorCode.INVALID_ARGUMENT,
+                f"break-glass in request {stored.request_id} is not reviewed yet: review it first",
+            )

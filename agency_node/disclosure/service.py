@@ -9,25 +9,35 @@ from agency_node.audit import AuditLog
 from agency_node.audit_export import export_files
 from agency_node.disclosure.approvals import Approvals
 from agency_node.disclosure.context import DisclosureContext, DisclosureSettings
+from agency_node.disclosure.emergencies import list_emergencies
 from agency_node.disclosure.holder import Holder
+from agency_node.disclosure.messages import DisclosureAnswer, RequestWithdrawal
 from agency_node.disclosure.model import Direction, RequestState, StoredRequest
+from agency_node.disclosure.orders import Act, Orders
 from agency_node.disclosure.picture import picture_of
+from agency_node.disclosure.push import Pushing
 from agency_node.disclosure.records import SourceReader
-from agency_node.disclosure.report import SubjectEntry, subject_report
+from agency_node.disclosure.report import subject_report
 from agency_node.disclosure.requester import Requester
 from agency_node.disclosure.retention import Retention
+from agency_node.disclosure.supervision import Supervision
 from agency_node.disclosure.vault import Vault
 from agency_node.disclosure.witnessing import Witnessing
 from agency_node.mailbox import OpenedMessage
 from agency_node.mapping import load_mapping
 from agency_node.parts import NodeParts
 from agency_node.rpc.ports import (
+    ConflictSummary,
+    EmergencySummary,
     FieldOutcome,
+    OrderDraft,
     PictureItem,
     PreparedDocument,
     RequestDetail,
     RequestDraft,
     RequestSummary,
+    SubjectEntry,
+    SupervisionSummary,
     Waiting,
 )
 from agency_node.sources import open_source
@@ -37,10 +47,8 @@ from agency_node.subjects import SubjectId
 from policies.codec import open_document, payload_type, write
 from policies.disclosure import (
     Approval,
-    BreakGlass,
     DisclosureDecision,
     DisclosureRequest,
-    RecallReason,
 )
 from policies.disclosure import FieldOutcome as DecidedField
 from protos.wire.errors import ErrorCode, RefusedError
@@ -51,15 +59,29 @@ class Disclosure:
 
     def __init__(self, context: DisclosureContext) -> None:
         self.context = context
-        self._holder = Holder(context)
-        self._requester = Requester(context)
-        self._approvals = Approvals(context, self._holder)
+        self._supervision = Supervision(context)
+        self._holder = Holder(context, self._supervision)
         self._retention = Retention(context, self._holder)
+        self._requester = Requester(context, self._retention, self._supervision)
+        self._approvals = Approvals(context, self._holder, self._supervision)
+        self._pushing = Pushing(context, self._retention)
+        self._orders = Orders(
+            context,
+            {
+                Act.WITHDRAW_REQUEST: self._requester.withdraw,
+                Act.RECALL_RELEASE: self._retention.recall,
+                Act.CORRECT_RELEASE: self._retention.correct,
+                Act.ERASE_SUBJECT: self._retention.erase,
+                Act.SIGN_OFF: self._supervision.sign_off,
+                Act.DECLARE_CONFLICT: self._supervision.declare,
+                Act.LIFT_CONFLICT: self._supervision.lift,
+            },
+        )
         self._witnessing = Witnessing(context)
         self._signed: datetime | None = None
         mailbox = context.mailbox
         mailbox.on("disclosure-request", self._take_question)
-        mailbox.on("disclosure-answer", self._requester.take_answer)
+        mailbox.on("disclosure-answer", self._take_answer)
         mailbox.on("disclosure-receipt", self._holder.take_receipt)
         mailbox.on("link-recall", self._retention.take_recall)
         mailbox.on("erasure-receipt", self._retention.take_erasure)
@@ -68,6 +90,7 @@ class Disclosure:
         mailbox.on("witness-answer", self._witnessing.take_answer)
         mailbox.on_undeliverable("disclosure-request", self._requester.undeliverable)
         context.links.on_event(self._retention.on_link_event)
+        context.links.on_event(self._pushing.on_link_event)
 
     async def _take_question(self, tx: NodeTransaction, message: OpenedMessage) -> None:
         kind = message.envelope.payload_type
@@ -75,16 +98,22 @@ class Disclosure:
             await self._holder.take_request(tx, message)
         elif kind == payload_type(Approval):
             await self._approvals.take(tx, message)
+        elif kind == payload_type(RequestWithdrawal):
+            await self._holder.take_withdrawal(tx, message)
         else:
             raise RefusedError(ErrorCode.REQUEST_INVALID, "neither a request nor an approval of one")
 
+    async def _take_answer(self, tx: NodeTransaction, message: OpenedMessage) -> None:
+        if open_document(DisclosureAnswer, message.envelope).request_hash is None:
+            await self._pushing.take(tx, message)
+        else:
+            await self._requester.take_answer(tx, message)
+
     # -- asking and approving
 
-    async def prepare_request(
-        self, draft: RequestDraft, break_glass: BreakGlass | None = None
-    ) -> PreparedDocument:
+    async def prepare_request(self, draft: RequestDraft) -> PreparedDocument:
         """See `Requester.prepare`."""
-        return await self._requester.prepare(draft, break_glass)
+        return await self._requester.prepare(draft)
 
     async def submit_request(self, envelope: bytes) -> str:
         """See `Requester.submit`."""
@@ -100,9 +129,13 @@ class Disclosure:
         """See `Approvals.submit`."""
         return await self._approvals.submit(envelope)
 
-    async def recall(self, request_id: str, reason: RecallReason) -> None:
-        """See `Retention.recall`."""
-        await self._retention.recall(request_id, reason)
+    async def prepare_order(self, draft: OrderDraft) -> PreparedDocument:
+        """See `Orders.prepare`."""
+        return await self._orders.prepare(draft)
+
+    async def submit_order(self, envelope: bytes) -> str:
+        """See `Orders.submit`."""
+        return await self._orders.submit(envelope)
 
     # -- looking
 
@@ -138,6 +171,20 @@ class Disclosure:
         """See `picture_of`."""
         return await picture_of(self.context, subject_id)
 
+    async def list_emergencies(self) -> Sequence[EmergencySummary]:
+        """Uses of break-glass that wait for this agency's review, the most urgent first."""
+        return await list_emergencies(self.context)
+
+    async def list_supervision(self) -> Sequence[SupervisionSummary]:
+        """What waits for a supervisor, oldest first."""
+        async with self.context.store.transaction() as tx:
+            return await self._supervision.queue(tx)
+
+    async def list_conflicts(self) -> Sequence[ConflictSummary]:
+        """Who may not ask about whom."""
+        async with self.context.store.transaction() as tx:
+            return [item async for item in self._supervision.conflicts(tx)]
+
     async def about_subject(self, subject_id: SubjectId) -> Sequence[SubjectEntry]:
         """Who saw what about a subject: see `subject_report`."""
         return await subject_report(self.context, subject_id)
@@ -158,6 +205,7 @@ class Disclosure:
     async def keep_house(self) -> None:
         """What time alone makes due: retention, expiry, and a signed head for the witnesses."""
         await self._retention.tick()
+        await self._pushing.tick()
         now = self.context.clock()
         interval = timedelta(minutes=self.context.settings.checkpoint_minutes)
         if self._signed is None or now - self._signed >= interval:

@@ -58,6 +58,30 @@ class Vault:
         """The keyed hash of a link token (made) or handle (received): 64 hex digits."""
         return self._mac("link", token)
 
+    def case_mac(self, case_reference: str) -> str:
+        """The keyed hash of a case reference: 64 hex digits."""
+        return self._mac("case", case_reference.encode("utf-8"))
+
+    def item_id(self, *parts: str) -> str:
+        """The id of something that is to be raised once: 64 hex digits that say nothing."""
+        return self._mac("item", frame("tallystick/supervision/v1", *parts))
+
+    def sampled(self, request_id: str, percent: int) -> bool:
+        """Whether a request is in the sample: decided by its id and a key that only this node has."""
+        drawn = int(self._mac("sample", request_id.encode("utf-8"))[:16], 16)
+        return drawn * 100 < percent << 64
+
+    def wrap_conflict(self, officer: str, subject_mac: str, subject: str, reason: str) -> bytes:
+        """Whom a conflict of interest is about, and why, encrypted."""
+        value: dict[str, JsonValue] = {"subject": subject, "reason": reason}
+        return self._wrapper.wrap(canonical_json(value), "conflict", officer, subject_mac)
+
+    def open_conflict(self, officer: str, subject_mac: str, wrapped: bytes) -> tuple[str, str]:
+        """The inverse of `wrap_conflict`: subject and reason."""
+        plain = self._wrapper.unwrap(wrapped, "conflict", officer, subject_mac)
+        value = require_object(parse_canonical(plain), frozenset({"subject", "reason"}), "a conflict")
+        return require_text(value["subject"], "subject"), require_text(value["reason"], "reason")
+
     def wrap_request(self, direction: str, request_id: str, contents: RequestContents) -> bytes:
         """Contents of a request, encrypted and bound to its place."""
         link = contents.link

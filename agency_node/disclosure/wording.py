@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from agency_node.rpc.ports import PictureItem, RequestDetail, RequestSummary
+from agency_node.rpc.ports import EmergencySummary, PictureItem, RequestDetail, RequestSummary, SubjectEntry
 from crypto.canonical import JsonValue
 from policies.codec import parse, to_json
 from policies.disclosure import DisclosureRelease
@@ -19,6 +19,7 @@ _STATES = {
     "undeliverable": "could not be delivered",
     "recalled": "taken back",
     "purged": "purged, its time is up",
+    "withdrawn": "withdrawn",
 }
 
 
@@ -69,6 +70,55 @@ def detail_json(detail: RequestDetail) -> dict[str, JsonValue]:
         "outcomes": outcomes,
         "release": release,
     }
+
+
+def emergency_lines(item: EmergencySummary) -> Iterator[str]:
+    """A use of break-glass that waits for its review."""
+    whose = f"to {item.peer}" if item.direction == "made" else f"from {item.peer}"
+    late = "  OVERDUE: the officer is refused until it is reviewed" if item.overdue else ""
+    yield f"{item.request_id}  {item.officer} {whose}, {item.case_reference}: {item.reason_code}"
+    yield f"  {item.explanation}"
+    yield f"  used {item.used:%d %b %Y %H:%M}; review due {item.review_due:%d %b %Y %H:%M} UTC{late}"
+
+
+def emergency_json(item: EmergencySummary) -> dict[str, JsonValue]:
+    """The same for programs."""
+    return {
+        "request": item.request_id,
+        "direction": item.direction,
+        "officer": item.officer,
+        "agency": item.peer,
+        "reason_code": item.reason_code,
+        "explanation": item.explanation,
+        "case_reference": item.case_reference,
+        "used": item.used.isoformat(),
+        "review_due": item.review_due.isoformat(),
+        "overdue": item.overdue,
+    }
+
+
+def entry_lines(item: SubjectEntry, *, for_subject: bool) -> Iterator[str]:
+    """One entry about a subject. For the subject: what was done by which agency, and no officer's name."""
+    body = item.particulars
+    agency = body.get("requester") or body.get("provider") or ""
+    what = item.action.value.replace("-", " ")
+    who = "" if for_subject else f"  {item.actor}"
+    yield f"{item.seq:>7}  {item.time:%d %b %Y %H:%M}  {what}{who}  {agency}".rstrip()
+    shown = body.get("fields")
+    if isinstance(shown, dict):
+        for record_type, names in shown.items():
+            if isinstance(names, list):
+                yield f"           {record_type}: {', '.join(str(name) for name in names)}"
+    clauses = body.get("clauses")
+    if isinstance(clauses, list) and clauses:
+        yield f"           under clauses {', '.join(str(number) for number in clauses)}"
+    if for_subject:
+        return
+    for name in ("purpose", "case_reference", "necessity", "code", "why", "reason"):
+        if body.get(name):
+            yield f"           {name.replace('_', ' ')}: {body[name]}"
+    for line in item.exemptions:
+        yield f"           [before the subject is told: {line}]"
 
 
 def picture_lines(items: Sequence[PictureItem]) -> Iterator[str]:

@@ -16,14 +16,17 @@ from agency_node.errors import NodeError
 from agency_node.links import SubjectLink
 from agency_node.rpc.ports import (
     DisclosureService,
+    EmergencyClaim,
     FieldOutcome,
     NodeStatus,
+    OrderDraft,
     PreparedDocument,
     RequestDraft,
     RequestSummary,
 )
 from agency_node.subjects import SubjectId
 from agency_node.sync import Progress, Report
+from crypto.canonical import canonical_json
 from crypto.envelope import Envelope
 from crypto.tokens import LinkToken
 from policies.agreement import LinkageAgreement
@@ -175,6 +178,7 @@ class ControlServicer(control_pb2_grpc.ControlServiceServicer):
                 fields=tuple(request.fields),
                 officer=request.officer,
                 role=request.role,
+                break_glass=_claim(request),
             )
         )
         return pb.PrepareRequestResponse(payload=prepared.payload, payload_type=prepared.payload_type)
@@ -231,6 +235,75 @@ class ControlServicer(control_pb2_grpc.ControlServiceServicer):
                 request_id=item.request_id,
             )
 
+    async def ListEmergencies(
+        self, request: pb.ListEmergenciesRequest, context: Context
+    ) -> AsyncIterator[pb.ListEmergenciesResponse]:
+        for item in await self._node.disclosure.list_emergencies():
+            yield pb.ListEmergenciesResponse(
+                request_id=item.request_id,
+                direction=item.direction,
+                officer=item.officer,
+                peer=item.peer,
+                reason_code=item.reason_code,
+                explanation=item.explanation,
+                case_reference=item.case_reference,
+                used_unix=int(item.used.timestamp()),
+                review_due_unix=int(item.review_due.timestamp()),
+                overdue=item.overdue,
+            )
+
+    async def PrepareOrder(
+        self, request: pb.PrepareOrderRequest, context: Context
+    ) -> pb.PrepareOrderResponse:
+        prepared = await self._node.disclosure.prepare_order(
+            OrderDraft(
+                request.act, request.target, request.about, request.reason, request.officer, request.role
+            )
+        )
+        return pb.PrepareOrderResponse(payload=prepared.payload, payload_type=prepared.payload_type)
+
+    async def SubmitOrder(self, request: pb.SubmitOrderRequest, context: Context) -> pb.SubmitOrderResponse:
+        return pb.SubmitOrderResponse(outcome=await self._node.disclosure.submit_order(request.envelope))
+
+    async def ListSupervision(
+        self, request: pb.ListSupervisionRequest, context: Context
+    ) -> AsyncIterator[pb.ListSupervisionResponse]:
+        for item in await self._node.disclosure.list_supervision():
+            yield pb.ListSupervisionResponse(
+                item_id=item.item_id,
+                kind=item.kind,
+                request_id=item.request_id,
+                officer=item.officer,
+                peer=item.peer,
+                policy_hash=item.policy_hash,
+                raised_unix=int(item.raised.timestamp()),
+            )
+
+    async def ListConflicts(
+        self, request: pb.ListConflictsRequest, context: Context
+    ) -> AsyncIterator[pb.ListConflictsResponse]:
+        for item in await self._node.disclosure.list_conflicts():
+            yield pb.ListConflictsResponse(
+                officer=item.officer,
+                subject_id=item.subject_id,
+                reason=item.reason,
+                declared_unix=int(item.declared.timestamp()),
+            )
+
+    async def ReportSubject(
+        self, request: pb.ReportSubjectRequest, context: Context
+    ) -> AsyncIterator[pb.ReportSubjectResponse]:
+        for item in await self._node.disclosure.about_subject(SubjectId(request.subject_id)):
+            yield pb.ReportSubjectResponse(
+                entry=item.seq,
+                time_unix=int(item.time.timestamp()),
+                action=item.action.value,
+                actor=item.actor,
+                policy_hash=item.policy_hash,
+                particulars=canonical_json(item.particulars),
+                exemptions=item.exemptions,
+            )
+
     async def ExportAudit(
         self, request: pb.ExportAuditRequest, context: Context
     ) -> AsyncIterator[pb.ExportAuditResponse]:
@@ -268,6 +341,12 @@ async def _reported(work: Callable[[Report], Awaitable[None]]) -> AsyncGenerator
         if not task.done():
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+
+def _claim(request: pb.PrepareRequestRequest) -> EmergencyClaim | None:
+    if not request.HasField("break_glass"):
+        return None
+    return EmergencyClaim(request.break_glass.reason_code, request.break_glass.explanation)
 
 
 def _bundle(message: pb.DocumentBundle) -> DocumentBundle:

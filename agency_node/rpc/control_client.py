@@ -12,13 +12,20 @@ from typing import TypeVar
 import grpc
 
 from agency_node.rpc.ports import (
+    ConflictSummary,
+    EmergencySummary,
     FieldOutcome,
+    OrderDraft,
     PictureItem,
     PreparedDocument,
     RequestDetail,
     RequestDraft,
     RequestSummary,
+    SubjectEntry,
+    SupervisionSummary,
 )
+from crypto.audit import AuditAction
+from crypto.canonical import parse_canonical
 from protos.node.v1 import control_pb2 as pb
 from protos.node.v1 import control_pb2_grpc
 from protos.wire.channels import local_channel
@@ -104,6 +111,7 @@ class ControlClient:
                     fields=draft.fields,
                     officer=draft.officer,
                     role=draft.role,
+                    break_glass=_claim(draft),
                 )
             )
         )
@@ -154,10 +162,90 @@ class ControlClient:
                 item.request_id,
             )
 
+    async def emergencies(self) -> AsyncGenerator[EmergencySummary, None]:
+        """Uses of break-glass that wait for their review, the most urgent first."""
+        async for item in self.stream(self.stub.ListEmergencies(pb.ListEmergenciesRequest())):
+            yield EmergencySummary(
+                item.request_id,
+                item.direction,
+                item.officer,
+                item.peer,
+                item.reason_code,
+                item.explanation,
+                item.case_reference,
+                datetime.fromtimestamp(item.used_unix, UTC),
+                datetime.fromtimestamp(item.review_due_unix, UTC),
+                item.overdue,
+            )
+
+    async def prepare_order(self, draft: OrderDraft) -> PreparedDocument:
+        """An officer's order, to sign."""
+        answer = await self.call(
+            self.stub.PrepareOrder(
+                pb.PrepareOrderRequest(
+                    act=draft.act,
+                    target=draft.target,
+                    about=draft.about,
+                    reason=draft.reason,
+                    officer=draft.officer,
+                    role=draft.role,
+                )
+            )
+        )
+        return PreparedDocument(answer.payload, answer.payload_type)
+
+    async def submit_order(self, envelope: bytes) -> str:
+        """Hands in a signed order; returns what was done, as a sentence."""
+        return (await self.call(self.stub.SubmitOrder(pb.SubmitOrderRequest(envelope=envelope)))).outcome
+
+    async def supervision(self) -> AsyncGenerator[SupervisionSummary, None]:
+        """What waits for a supervisor, oldest first."""
+        async for item in self.stream(self.stub.ListSupervision(pb.ListSupervisionRequest())):
+            yield SupervisionSummary(
+                item.item_id,
+                item.kind,
+                item.request_id,
+                item.officer,
+                item.peer,
+                item.policy_hash,
+                datetime.fromtimestamp(item.raised_unix, UTC),
+            )
+
+    async def conflicts(self) -> AsyncGenerator[ConflictSummary, None]:
+        """Who may not ask about whom."""
+        async for item in self.stream(self.stub.ListConflicts(pb.ListConflictsRequest())):
+            yield ConflictSummary(
+                item.officer, item.subject_id, item.reason, datetime.fromtimestamp(item.declared_unix, UTC)
+            )
+
+    async def about_subject(self, subject_id: str) -> AsyncGenerator[SubjectEntry, None]:
+        """Who saw what about one subject, oldest first."""
+        request = pb.ReportSubjectRequest(subject_id=subject_id)
+        async for item in self.stream(self.stub.ReportSubject(request)):
+            particulars = parse_canonical(item.particulars)
+            if not isinstance(particulars, dict):
+                raise UnavailableError("the node sent an entry that is no object; is its version the same?")
+            yield SubjectEntry(
+                item.entry,
+                datetime.fromtimestamp(item.time_unix, UTC),
+                AuditAction(item.action),
+                item.actor,
+                item.policy_hash,
+                particulars,
+                tuple(item.exemptions),
+            )
+
     async def export_audit(self) -> AsyncGenerator[tuple[str, bytes], None]:
         """The audit log's files in chunks: (file name, bytes)."""
         async for answer in self.stream(self.stub.ExportAudit(pb.ExportAuditRequest())):
             yield answer.file_name, answer.chunk
+
+
+def _claim(draft: RequestDraft) -> pb.BreakGlassClaim | None:
+    claim = draft.break_glass
+    if claim is None:
+        return None
+    return pb.BreakGlassClaim(reason_code=claim.reason_code, explanation=claim.explanation)
 
 
 def _summary(wire: pb.RequestSummary) -> RequestSummary:

@@ -8,6 +8,8 @@ from datetime import datetime
 from typing import Protocol
 
 from agency_node.subjects import SubjectId
+from crypto.audit import AuditAction
+from crypto.canonical import JsonValue
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +18,14 @@ class PreparedDocument:
 
     payload: bytes = field(repr=False)
     payload_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class EmergencyClaim:
+    """An officer's claim of an emergency; their key was unlocked with its passphrase just now."""
+
+    reason_code: str
+    explanation: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +42,76 @@ class RequestDraft:
     fields: tuple[str, ...]
     officer: str
     role: str
+    break_glass: EmergencyClaim | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OrderDraft:
+    """What an officer orders: see `agency_node.disclosure.orders.Act`. `target` and `about` may be personal.
+
+    `about` is the subject of a conflict of interest (empty: everybody), or the reason of a recall.
+    """
+
+    act: str
+    target: str = field(repr=False)
+    about: str = field(repr=False)
+    reason: str = field(repr=False)
+    officer: str
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class EmergencySummary:
+    """A use of break-glass that waits for its review; `overdue` uses suspend their officer."""
+
+    request_id: str
+    direction: str
+    officer: str
+    peer: str
+    reason_code: str
+    explanation: str = field(repr=False)
+    case_reference: str
+    used: datetime
+    review_due: datetime
+    overdue: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SupervisionSummary:
+    """A sampled release or an alarm that waits for a supervisor."""
+
+    item_id: str
+    kind: str
+    request_id: str
+    officer: str
+    peer: str
+    policy_hash: str
+    raised: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ConflictSummary:
+    """Who may not ask about whom. Personal data: the subject and the reason are not shown."""
+
+    officer: str
+    subject_id: str = field(repr=False)
+    reason: str = field(repr=False)
+    declared: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectEntry:
+    """One audit entry about a subject, opened. Personal data: the particulars are not shown."""
+
+    seq: int
+    time: datetime
+    action: AuditAction
+    #: The officer, or the agency whose node did it.
+    actor: str
+    policy_hash: str
+    particulars: Mapping[str, JsonValue] = field(repr=False)
+    #: Why somebody must decide before the subject is told of this entry.
+    exemptions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +216,26 @@ class DisclosureService(Protocol):
 
     async def picture(self, subject_id: SubjectId) -> Sequence[PictureItem]: ...
 
+    async def list_emergencies(self) -> Sequence[EmergencySummary]: ...
+
+    async def prepare_order(self, draft: OrderDraft) -> PreparedDocument: ...
+
+    async def submit_order(self, envelope: bytes) -> str: ...
+
+    async def list_supervision(self) -> Sequence[SupervisionSummary]: ...
+
+    async def list_conflicts(self) -> Sequence[ConflictSummary]: ...
+
+    async def about_subject(self, subject_id: SubjectId) -> Sequence[SubjectEntry]: ...
+
     def export_audit(self) -> AsyncGenerator[tuple[str, bytes], None]: ...
 
     async def waiting(self) -> Waiting: ...
 
     async def keep_house(self) -> None:
         """Called every minute: what time alone makes due."""
+        ...
+
+    def close(self) -> None:
+        """Closes what the service holds open; called once, when nothing is under way any more."""
         ...

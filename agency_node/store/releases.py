@@ -45,11 +45,21 @@ class ReleaseRepository:
         return None if row is None else _release(row)
 
     async def of_request(self, side: ReleaseSide, request_id: str) -> StoredRelease | None:
-        """The release that answered a request."""
-        row = (
-            await self._session.execute(_select(side).where(RELEASES.c.request_id == request_id))
-        ).one_or_none()
-        return None if row is None else _release(row)
+        """The release that answers a request: the last one, where it was corrected."""
+        found = await self.all_of_request(side, request_id)
+        kept = [item for item in found if item.state is not ReleaseState.ERASED]
+        last = kept or list(found)
+        return last[-1] if last else None
+
+    async def all_of_request(self, side: ReleaseSide, request_id: str) -> tuple[StoredRelease, ...]:
+        """Every release in answer to one request, oldest first: more than one where it was corrected."""
+        return await self._all(_select(side).where(RELEASES.c.request_id == request_id))
+
+    async def forget_subject(self, subject_mac: str) -> None:
+        """Destroys the note of whom releases were about; that they were made stays on record."""
+        await self._session.execute(
+            sa.update(RELEASES).where(RELEASES.c.subject_mac == subject_mac).values(subject_mac="")
+        )
 
     async def of_subject(self, side: ReleaseSide, subject_mac: str) -> tuple[StoredRelease, ...]:
         """Releases about one subject, oldest first."""

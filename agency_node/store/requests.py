@@ -85,6 +85,57 @@ class RequestRepository:
             query = query.where(REQUESTS.c.purpose == purpose)
         return int(await self._session.scalar(query) or 0)
 
+    async def asked_between(self, direction: Direction, officer: str, start: datetime, end: datetime) -> int:
+        """How many requests of one officer were kept from `start` until before `end`."""
+        value = await self._session.scalar(
+            sa.select(sa.func.count())
+            .select_from(REQUESTS)
+            .where(
+                REQUESTS.c.direction == direction.value,
+                REQUESTS.c.officer == str(officer),
+                REQUESTS.c.created >= _seconds(start),
+                REQUESTS.c.created < _seconds(end),
+            )
+        )
+        return int(value or 0)
+
+    async def officers_about(self, direction: Direction, subject_mac: str, since: datetime) -> int:
+        """How many officers asked about one subject since a moment."""
+        value = await self._session.scalar(
+            sa.select(sa.func.count(sa.distinct(REQUESTS.c.officer))).where(
+                REQUESTS.c.direction == direction.value,
+                REQUESTS.c.subject_mac == subject_mac,
+                REQUESTS.c.created >= _seconds(since),
+            )
+        )
+        return int(value or 0)
+
+    async def subjects_of_case(
+        self, direction: Direction, officer: str, case_mac: str, since: datetime
+    ) -> int:
+        """About how many subjects one officer asked under one case reference since a moment."""
+        value = await self._session.scalar(
+            sa.select(sa.func.count(sa.distinct(REQUESTS.c.subject_mac))).where(
+                REQUESTS.c.direction == direction.value,
+                REQUESTS.c.officer == str(officer),
+                REQUESTS.c.case_mac == case_mac,
+                REQUESTS.c.created >= _seconds(since),
+            )
+        )
+        return int(value or 0)
+
+    async def forget_subject(self, subject_mac: str) -> int:
+        """Destroys what requests say of a subject, and that they were about it; returns how many."""
+        found = await self.of_subject(subject_mac)
+        hashes = [item.request_hash for item in found]
+        await self._session.execute(sa.delete(APPROVALS).where(APPROVALS.c.request_hash.in_(hashes)))
+        await self._session.execute(
+            sa.update(REQUESTS)
+            .where(REQUESTS.c.subject_mac == subject_mac)
+            .values(subject_mac=None, case_mac=None, wrapped=None, outcome=None)
+        )
+        return len(found)
+
     async def settle(
         self, direction: Direction, request_id: str, state: RequestState, outcome: bytes | None = None
     ) -> None:
@@ -226,6 +277,7 @@ def _request(row: sa.Row[Any]) -> StoredRequest:
         message_id=row.message_id,
         wrapped=row.wrapped,
         outcome=row.outcome,
+        case_mac=row.case_mac,
     )
 
 

@@ -87,9 +87,11 @@ REQUESTS = sa.Table(
     sa.Column("wrapped", sa.LargeBinary, nullable=True),
     # The decision (received), or how it was answered (made).
     sa.Column("outcome", sa.LargeBinary, nullable=True),
+    sa.Column("case_mac", sa.String(64), nullable=True),
     sa.Index("ix_disclosure_requests_by_hash", "direction", "request_hash", unique=True),
     sa.Index("ix_disclosure_requests_by_subject", "subject_mac"),
     sa.Index("ix_disclosure_requests_by_day", "direction", "policy_hash", "created"),
+    sa.Index("ix_disclosure_requests_by_officer", "direction", "officer", "created"),
 )
 
 APPROVALS = sa.Table(
@@ -132,4 +134,40 @@ BREAK_GLASS = sa.Table(
     sa.Column("used", TIME, nullable=False),
     sa.Column("review_due", TIME, nullable=False),
     sa.Column("reviewed", TIME, nullable=True),
+)
+
+# Migration `r0003_supervision` creates the tables below, and `case_mac` above.
+
+SUPERVISION = sa.Table(
+    "supervision",
+    METADATA,
+    sa.Column("item_id", sa.String(64), primary_key=True),
+    sa.Column("kind", sa.String(32), nullable=False),
+    sa.Column("request_id", sa.String(64), nullable=False),
+    sa.Column("officer", sa.String(64), nullable=False),
+    sa.Column("peer", sa.String(64), nullable=False),
+    sa.Column("policy_hash", sa.String(64), nullable=False),
+    sa.Column("raised", TIME, nullable=False),
+    sa.Column("signed_off", TIME, nullable=True),
+)
+
+CONFLICTS = sa.Table(
+    "conflicts_of_interest",
+    METADATA,
+    sa.Column("officer", sa.String(64), primary_key=True),
+    # Empty: the officer may not ask about anybody.
+    sa.Column("subject_mac", sa.String(64), primary_key=True),
+    sa.Column("declared", TIME, nullable=False),
+    # The subject and the reason.
+    sa.Column("wrapped", sa.LargeBinary, nullable=False),
+)
+
+PUSHES = sa.Table(
+    "pushes",
+    METADATA,
+    sa.Column("token", sa.LargeBinary(16), primary_key=True),
+    # Null: not looked at since the link was told or changed.
+    sa.Column("checked", TIME, nullable=True),
+    # Of what was pushed last; empty where nothing was.
+    sa.Column("digest", sa.String(64), nullable=False),
 )

@@ -21,6 +21,7 @@ from agency_node.store.links import LinkRepository
 from agency_node.store.mail import InboxRepository, OutboxRepository
 from agency_node.store.releases import ReleaseRepository, RetentionRepository
 from agency_node.store.requests import ApprovalRepository, EmergencyRepository, RequestRepository
+from agency_node.store.supervision import ConflictRepository, PushRepository, SupervisionRepository
 from agency_node.store.trust import TrustRepository
 from agency_node.store.uploads import UploadRepository
 
@@ -43,6 +44,9 @@ class NodeTransaction:
         self.emergencies = EmergencyRepository(session)
         self.releases = ReleaseRepository(session)
         self.retention = RetentionRepository(session)
+        self.supervision = SupervisionRepository(session)
+        self.conflicts = ConflictRepository(session)
+        self.pushes = PushRepository(session)
 
 
 class NodeStore:

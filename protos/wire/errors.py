@@ -75,6 +75,7 @@ class ErrorCode(StrEnum):
     IDENTITY_MISMATCH = "TS6005"
     POLICY_NOT_ACTIVE = "TS6006"
     APPROVAL_REFUSED = "TS6007"
+    CONFLICT_OF_INTEREST = "TS6008"
 
     TOO_LARGE = "TS9001"
     INVALID_ARGUMENT = "TS9002"
@@ -199,6 +200,9 @@ CATALOGUE: dict[ErrorCode, CatalogueEntry] = {
         _S.FAILED_PRECONDITION, "No active sharing policy allows this."
     ),
     ErrorCode.APPROVAL_REFUSED: CatalogueEntry(_S.PERMISSION_DENIED, "This approval does not count."),
+    ErrorCode.CONFLICT_OF_INTEREST: CatalogueEntry(
+        _S.PERMISSION_DENIED, "The officer may not act on this subject."
+    ),
     ErrorCode.TOO_LARGE: CatalogueEntry(_S.RESOURCE_EXHAUSTED, "Something is larger than its limit."),
     ErrorCode.INVALID_ARGUMENT: CatalogueEntry(_S.INVALID_ARGUMENT, "A call's arguments are wrong."),
     ErrorCode.UNAVAILABLE: CatalogueEntry(_S.UNAVAILABLE, "The other side cannot be reached just now."),

@@ -10,7 +10,7 @@ import pytest
 
 from agency_node.disclosure.messages import SIZE_CLASSES
 from crypto.canonical import JsonValue, parse_canonical
-from policies.disclosure import BreakGlass, RecallReason
+from policies.disclosure import BreakGlass
 from policies.ids import Line, Prose
 from protos.wire.errors import ErrorCode, RefusedError
 from tests.simulator.disclosure_nodes import (
@@ -164,7 +164,7 @@ async def test_purged_in_time_even_when_nobody_can_be_told(world: World) -> None
 async def test_a_recall_purges_at_once(world: World) -> None:
     request_id = await world.ask()
     await world.deliver()
-    await world.care.disclosure.recall(request_id, RecallReason.RECORD_WRONG)
+    await world.order(world.care, "recall-release", request_id, "care.privacy", "privacy_officer")
     await world.deliver()
     detail = await world.police.disclosure.get_request(request_id)
     assert detail.summary.state == "recalled" and detail.release == b""

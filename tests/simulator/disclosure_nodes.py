@@ -24,7 +24,7 @@ from agency_node.keys import NodeKeys, Wrapper
 from agency_node.links import LinkBook
 from agency_node.mailbox import Mailbox
 from agency_node.model import KnownLink, OutboxItem
-from agency_node.rpc.ports import RequestDraft
+from agency_node.rpc.ports import EmergencyClaim, OrderDraft, RequestDraft
 from agency_node.store.store import NodeStore, NodeTransaction
 from agency_node.subjects import CaseRecord, Identity, RecordId, Subject, SubjectId
 from crypto.envelope import Envelope, sign_envelope
@@ -103,6 +103,9 @@ class Records:
         if kind is not SubjectType.PERSON or subject not in self.subjects:
             return None
         return Holding(self.subjects[subject], tuple(self.records[subject]))
+
+    def refresh(self) -> None:
+        return None
 
     def close(self) -> None:
         return None
@@ -199,6 +202,8 @@ class World:
     policy_hash: str
     #: Which of care's handles the broker adds for the link token.
     handle: bytes = HANDLE_AT_CARE
+    #: The recipient's handles for other tokens than the police's.
+    handle_at: dict[bytes, bytes] = field(default_factory=dict)
     delivered: list[IncomingMessage] = field(default_factory=list)
 
     @property
@@ -224,7 +229,8 @@ class World:
             await tx.outbox.sent(item.message_id)
         link, to = None, CARE if sender.agency == POLICE else POLICE
         if isinstance(item.address, ToLink):
-            link = LinkReference(self.handle, LINKAGE, EPOCH, Strength.STRONG)
+            handle = self.handle_at.get(item.address.token, self.handle)
+            link = LinkReference(handle, LINKAGE, EPOCH, Strength.STRONG)
         else:
             to = AgencyId(item.address.agency)
         message = tamper(
@@ -258,8 +264,11 @@ class World:
         self, *, signer: Signer | None = None, break_glass: BreakGlass | None = None, **changes: object
     ) -> str:
         """Prepares, signs and submits a request; returns its id."""
+        if break_glass is not None:
+            claim = EmergencyClaim(str(break_glass.reason_code), str(break_glass.explanation))
+            changes["break_glass"] = claim
         draft = self.draft(**changes)
-        prepared = await self.police.disclosure.prepare_request(draft, break_glass)
+        prepared = await self.police.disclosure.prepare_request(draft)
         envelope = sign_envelope(prepared.payload_type, prepared.payload, [signer or key_of(draft.officer)])
         return await self.police.disclosure.submit_request(envelope.to_bytes())
 
@@ -272,6 +281,15 @@ class World:
         )
         envelope = sign_envelope(prepared.payload_type, prepared.payload, [key_of(officer)])
         return await node.disclosure.submit_approval(envelope.to_bytes())
+
+    async def order(
+        self, node: SimNode, act: str, target: str, officer: str, role: str, about: str = ""
+    ) -> str:
+        """An officer orders something at a node; returns what was done."""
+        draft = OrderDraft(act, target, about, "It is right.", officer, role)
+        prepared = await node.disclosure.prepare_order(draft)
+        envelope = sign_envelope(prepared.payload_type, prepared.payload, [key_of(officer)])
+        return await node.disclosure.submit_order(envelope.to_bytes())
 
     async def refresh_status(self) -> None:
         """Social care signs its policies' status anew, and the police take it."""

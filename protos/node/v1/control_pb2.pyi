@@ -518,6 +518,7 @@ class PrepareRequestRequest(_message.Message):
     FIELDS_FIELD_NUMBER: _builtins.int
     OFFICER_FIELD_NUMBER: _builtins.int
     ROLE_FIELD_NUMBER: _builtins.int
+    BREAK_GLASS_FIELD_NUMBER: _builtins.int
     link_token: _builtins.str
     purpose: _builtins.str
     tier: _builtins.int
@@ -533,6 +534,10 @@ class PrepareRequestRequest(_message.Message):
 
     @_builtins.property
     def fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def break_glass(self) -> Global___BreakGlassClaim:
+        """Break-glass: the officer's key was unlocked with its passphrase just now."""
+
     def __init__(
         self,
         *,
@@ -546,14 +551,38 @@ class PrepareRequestRequest(_message.Message):
         fields: _abc.Iterable[_builtins.str] | None = ...,
         officer: _builtins.str = ...,
         role: _builtins.str = ...,
+        break_glass: Global___BreakGlassClaim | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["break_glass", b"break_glass"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_reference", b"case_reference", "fields", b"fields", "link_token", b"link_token", "necessity", b"necessity", "officer", b"officer", "purpose", b"purpose", "record_types", b"record_types", "role", b"role", "tier", b"tier", "urgency", b"urgency"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["break_glass", b"break_glass", "case_reference", b"case_reference", "fields", b"fields", "link_token", b"link_token", "necessity", b"necessity", "officer", b"officer", "purpose", b"purpose", "record_types", b"record_types", "role", b"role", "tier", b"tier", "urgency", b"urgency"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PrepareRequestRequest: _TypeAlias = PrepareRequestRequest  # noqa: Y015
+
+@_typing.final
+class BreakGlassClaim(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_CODE_FIELD_NUMBER: _builtins.int
+    EXPLANATION_FIELD_NUMBER: _builtins.int
+    reason_code: _builtins.str
+    """One of the policy's reason codes."""
+    explanation: _builtins.str
+    def __init__(
+        self,
+        *,
+        reason_code: _builtins.str = ...,
+        explanation: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["explanation", b"explanation", "reason_code", b"reason_code"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BreakGlassClaim: _TypeAlias = BreakGlassClaim  # noqa: Y015
 
 @_typing.final
 class PrepareRequestResponse(_message.Message):
@@ -879,6 +908,327 @@ class SubmitApprovalResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SubmitApprovalResponse: _TypeAlias = SubmitApprovalResponse  # noqa: Y015
+
+@_typing.final
+class ListEmergenciesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEmergenciesRequest: _TypeAlias = ListEmergenciesRequest  # noqa: Y015
+
+@_typing.final
+class ListEmergenciesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    DIRECTION_FIELD_NUMBER: _builtins.int
+    OFFICER_FIELD_NUMBER: _builtins.int
+    PEER_FIELD_NUMBER: _builtins.int
+    REASON_CODE_FIELD_NUMBER: _builtins.int
+    EXPLANATION_FIELD_NUMBER: _builtins.int
+    CASE_REFERENCE_FIELD_NUMBER: _builtins.int
+    USED_UNIX_FIELD_NUMBER: _builtins.int
+    REVIEW_DUE_UNIX_FIELD_NUMBER: _builtins.int
+    OVERDUE_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    direction: _builtins.str
+    """"made" by an officer of this agency, or "received"."""
+    officer: _builtins.str
+    peer: _builtins.str
+    reason_code: _builtins.str
+    explanation: _builtins.str
+    case_reference: _builtins.str
+    used_unix: _builtins.int
+    review_due_unix: _builtins.int
+    overdue: _builtins.bool
+    """The review is late: the officer is refused until it is done."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        direction: _builtins.str = ...,
+        officer: _builtins.str = ...,
+        peer: _builtins.str = ...,
+        reason_code: _builtins.str = ...,
+        explanation: _builtins.str = ...,
+        case_reference: _builtins.str = ...,
+        used_unix: _builtins.int = ...,
+        review_due_unix: _builtins.int = ...,
+        overdue: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_reference", b"case_reference", "direction", b"direction", "explanation", b"explanation", "officer", b"officer", "overdue", b"overdue", "peer", b"peer", "reason_code", b"reason_code", "request_id", b"request_id", "review_due_unix", b"review_due_unix", "used_unix", b"used_unix"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEmergenciesResponse: _TypeAlias = ListEmergenciesResponse  # noqa: Y015
+
+@_typing.final
+class PrepareOrderRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACT_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    ABOUT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    OFFICER_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    act: _builtins.str
+    """"withdraw-request", "recall-release", "correct-release", "erase-subject", "sign-off",
+    "declare-conflict" or "lift-conflict".
+    """
+    target: _builtins.str
+    """The request's id, the subject's number, the item's id, or the person concerned."""
+    about: _builtins.str
+    """Conflicts only: the subject; empty for everybody. Recalls only: why, as `link-recall/v1` has it."""
+    reason: _builtins.str
+    officer: _builtins.str
+    role: _builtins.str
+    def __init__(
+        self,
+        *,
+        act: _builtins.str = ...,
+        target: _builtins.str = ...,
+        about: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        officer: _builtins.str = ...,
+        role: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "act", b"act", "officer", b"officer", "reason", b"reason", "role", b"role", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PrepareOrderRequest: _TypeAlias = PrepareOrderRequest  # noqa: Y015
+
+@_typing.final
+class PrepareOrderResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAYLOAD_FIELD_NUMBER: _builtins.int
+    PAYLOAD_TYPE_FIELD_NUMBER: _builtins.int
+    payload: _builtins.bytes
+    payload_type: _builtins.str
+    def __init__(
+        self,
+        *,
+        payload: _builtins.bytes = ...,
+        payload_type: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["payload", b"payload", "payload_type", b"payload_type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PrepareOrderResponse: _TypeAlias = PrepareOrderResponse  # noqa: Y015
+
+@_typing.final
+class SubmitOrderRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENVELOPE_FIELD_NUMBER: _builtins.int
+    envelope: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        envelope: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["envelope", b"envelope"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubmitOrderRequest: _TypeAlias = SubmitOrderRequest  # noqa: Y015
+
+@_typing.final
+class SubmitOrderResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    outcome: _builtins.str
+    """What was done, as a sentence."""
+    def __init__(
+        self,
+        *,
+        outcome: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubmitOrderResponse: _TypeAlias = SubmitOrderResponse  # noqa: Y015
+
+@_typing.final
+class ListSupervisionRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSupervisionRequest: _TypeAlias = ListSupervisionRequest  # noqa: Y015
+
+@_typing.final
+class ListSupervisionResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEM_ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    OFFICER_FIELD_NUMBER: _builtins.int
+    PEER_FIELD_NUMBER: _builtins.int
+    POLICY_HASH_FIELD_NUMBER: _builtins.int
+    RAISED_UNIX_FIELD_NUMBER: _builtins.int
+    item_id: _builtins.str
+    kind: _builtins.str
+    """"sample" or the kind of alarm."""
+    request_id: _builtins.str
+    officer: _builtins.str
+    peer: _builtins.str
+    policy_hash: _builtins.str
+    raised_unix: _builtins.int
+    def __init__(
+        self,
+        *,
+        item_id: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        officer: _builtins.str = ...,
+        peer: _builtins.str = ...,
+        policy_hash: _builtins.str = ...,
+        raised_unix: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["item_id", b"item_id", "kind", b"kind", "officer", b"officer", "peer", b"peer", "policy_hash", b"policy_hash", "raised_unix", b"raised_unix", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSupervisionResponse: _TypeAlias = ListSupervisionResponse  # noqa: Y015
+
+@_typing.final
+class ListConflictsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListConflictsRequest: _TypeAlias = ListConflictsRequest  # noqa: Y015
+
+@_typing.final
+class ListConflictsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OFFICER_FIELD_NUMBER: _builtins.int
+    SUBJECT_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    DECLARED_UNIX_FIELD_NUMBER: _builtins.int
+    officer: _builtins.str
+    subject_id: _builtins.str
+    """Empty: the officer may not ask about anybody."""
+    reason: _builtins.str
+    declared_unix: _builtins.int
+    def __init__(
+        self,
+        *,
+        officer: _builtins.str = ...,
+        subject_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        declared_unix: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["declared_unix", b"declared_unix", "officer", b"officer", "reason", b"reason", "subject_id", b"subject_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListConflictsResponse: _TypeAlias = ListConflictsResponse  # noqa: Y015
+
+@_typing.final
+class ReportSubjectRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_ID_FIELD_NUMBER: _builtins.int
+    subject_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        subject_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["subject_id", b"subject_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportSubjectRequest: _TypeAlias = ReportSubjectRequest  # noqa: Y015
+
+@_typing.final
+class ReportSubjectResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_FIELD_NUMBER: _builtins.int
+    TIME_UNIX_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    POLICY_HASH_FIELD_NUMBER: _builtins.int
+    PARTICULARS_FIELD_NUMBER: _builtins.int
+    EXEMPTIONS_FIELD_NUMBER: _builtins.int
+    entry: _builtins.int
+    time_unix: _builtins.int
+    action: _builtins.str
+    actor: _builtins.str
+    """The officer, or the agency whose node did it."""
+    policy_hash: _builtins.str
+    particulars: _builtins.bytes
+    """Canonical JSON."""
+    @_builtins.property
+    def exemptions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Why somebody must decide before the subject is told of this entry; empty: nothing speaks against it."""
+
+    def __init__(
+        self,
+        *,
+        entry: _builtins.int = ...,
+        time_unix: _builtins.int = ...,
+        action: _builtins.str = ...,
+        actor: _builtins.str = ...,
+        policy_hash: _builtins.str = ...,
+        particulars: _builtins.bytes = ...,
+        exemptions: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "actor", b"actor", "entry", b"entry", "exemptions", b"exemptions", "particulars", b"particulars", "policy_hash", b"policy_hash", "time_unix", b"time_unix"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportSubjectResponse: _TypeAlias = ReportSubjectResponse  # noqa: Y015
 
 @_typing.final
 class GetPictureRequest(_message.Message):

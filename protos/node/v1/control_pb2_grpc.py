@@ -106,10 +106,40 @@ class ControlServiceStub:
                 request_serializer=protos_dot_node_dot_v1_dot_control__pb2.SubmitApprovalRequest.SerializeToString,
                 response_deserializer=protos_dot_node_dot_v1_dot_control__pb2.SubmitApprovalResponse.FromString,
                 _registered_method=True)
+        self.ListEmergencies = channel.unary_stream(
+                '/protos.node.v1.ControlService/ListEmergencies',
+                request_serializer=protos_dot_node_dot_v1_dot_control__pb2.ListEmergenciesRequest.SerializeToString,
+                response_deserializer=protos_dot_node_dot_v1_dot_control__pb2.ListEmergenciesResponse.FromString,
+                _registered_method=True)
+        self.PrepareOrder = channel.unary_unary(
+                '/protos.node.v1.ControlService/PrepareOrder',
+                request_serializer=protos_dot_node_dot_v1_dot_control__pb2.PrepareOrderRequest.SerializeToString,
+                response_deserializer=protos_dot_node_dot_v1_dot_control__pb2.PrepareOrderResponse.FromString,
+                _registered_method=True)
+        self.SubmitOrder = channel.unary_unary(
+                '/protos.node.v1.ControlService/SubmitOrder',
+                request_serializer=protos_dot_node_dot_v1_dot_control__pb2.SubmitOrderRequest.SerializeToString,
+                response_deserializer=protos_dot_node_dot_v1_dot_control__pb2.SubmitOrderResponse.FromString,
+                _registered_method=True)
+        self.ListSupervision = channel.unary_stream(
+                '/protos.node.v1.ControlService/ListSupervision',
+                request_serializer=protos_dot_node_dot_v1_dot_control__pb2.ListSupervisionRequest.SerializeToString,
+                response_deserializer=protos_dot_node_dot_v1_dot_control__pb2.ListSupervisionResponse.FromString,
+                _registered_method=True)
+        self.ListConflicts = channel.unary_stream(
+                '/protos.node.v1.ControlService/ListConflicts',
+                request_serializer=protos_dot_node_dot_v1_dot_control__pb2.ListConflictsRequest.SerializeToString,
+                response_deserializer=protos_dot_node_dot_v1_dot_control__pb2.ListConflictsResponse.FromString,
+                _registered_method=True)
         self.GetPicture = channel.unary_stream(
                 '/protos.node.v1.ControlService/GetPicture',
                 request_serializer=protos_dot_node_dot_v1_dot_control__pb2.GetPictureRequest.SerializeToString,
                 response_deserializer=protos_dot_node_dot_v1_dot_control__pb2.GetPictureResponse.FromString,
+                _registered_method=True)
+        self.ReportSubject = channel.unary_stream(
+                '/protos.node.v1.ControlService/ReportSubject',
+                request_serializer=protos_dot_node_dot_v1_dot_control__pb2.ReportSubjectRequest.SerializeToString,
+                response_deserializer=protos_dot_node_dot_v1_dot_control__pb2.ReportSubjectResponse.FromString,
                 _registered_method=True)
         self.ExportAudit = channel.unary_stream(
                 '/protos.node.v1.ControlService/ExportAudit',
@@ -214,8 +244,50 @@ class ControlServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListEmergencies(self, request, context):
+        """Uses of break-glass that nobody of this agency has reviewed yet, the most urgent first. A review is an
+        approval or rejection of the request by an officer whom the policy names as reviewer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PrepareOrder(self, request, context):
+        """What an officer orders about requests, releases, subjects and colleagues, ready to sign: canonical JSON.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SubmitOrder(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSupervision(self, request, context):
+        """What waits for a supervisor: sampled releases and alarms, oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListConflicts(self, request, context):
+        """Who may not ask about whom.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetPicture(self, request, context):
         """All that this agency holds and was released about one of its subjects, oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReportSubject(self, request, context):
+        """Who saw what about a subject, when, and under which clauses.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -301,10 +373,40 @@ def add_ControlServiceServicer_to_server(servicer, server):
                     request_deserializer=protos_dot_node_dot_v1_dot_control__pb2.SubmitApprovalRequest.FromString,
                     response_serializer=protos_dot_node_dot_v1_dot_control__pb2.SubmitApprovalResponse.SerializeToString,
             ),
+            'ListEmergencies': grpc.unary_stream_rpc_method_handler(
+                    servicer.ListEmergencies,
+                    request_deserializer=protos_dot_node_dot_v1_dot_control__pb2.ListEmergenciesRequest.FromString,
+                    response_serializer=protos_dot_node_dot_v1_dot_control__pb2.ListEmergenciesResponse.SerializeToString,
+            ),
+            'PrepareOrder': grpc.unary_unary_rpc_method_handler(
+                    servicer.PrepareOrder,
+                    request_deserializer=protos_dot_node_dot_v1_dot_control__pb2.PrepareOrderRequest.FromString,
+                    response_serializer=protos_dot_node_dot_v1_dot_control__pb2.PrepareOrderResponse.SerializeToString,
+            ),
+            'SubmitOrder': grpc.unary_unary_rpc_method_handler(
+                    servicer.SubmitOrder,
+                    request_deserializer=protos_dot_node_dot_v1_dot_control__pb2.SubmitOrderRequest.FromString,
+                    response_serializer=protos_dot_node_dot_v1_dot_control__pb2.SubmitOrderResponse.SerializeToString,
+            ),
+            'ListSupervision': grpc.unary_stream_rpc_method_handler(
+                    servicer.ListSupervision,
+                    request_deserializer=protos_dot_node_dot_v1_dot_control__pb2.ListSupervisionRequest.FromString,
+                    response_serializer=protos_dot_node_dot_v1_dot_control__pb2.ListSupervisionResponse.SerializeToString,
+            ),
+            'ListConflicts': grpc.unary_stream_rpc_method_handler(
+                    servicer.ListConflicts,
+                    request_deserializer=protos_dot_node_dot_v1_dot_control__pb2.ListConflictsRequest.FromString,
+                    response_serializer=protos_dot_node_dot_v1_dot_control__pb2.ListConflictsResponse.SerializeToString,
+            ),
             'GetPicture': grpc.unary_stream_rpc_method_handler(
                     servicer.GetPicture,
                     request_deserializer=protos_dot_node_dot_v1_dot_control__pb2.GetPictureRequest.FromString,
                     response_serializer=protos_dot_node_dot_v1_dot_control__pb2.GetPictureResponse.SerializeToString,
+            ),
+            'ReportSubject': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReportSubject,
+                    request_deserializer=protos_dot_node_dot_v1_dot_control__pb2.ReportSubjectRequest.FromString,
+                    response_serializer=protos_dot_node_dot_v1_dot_control__pb2.ReportSubjectResponse.SerializeToString,
             ),
             'ExportAudit': grpc.unary_stream_rpc_method_handler(
                     servicer.ExportAudit,
@@ -703,6 +805,141 @@ class ControlService:
             _registered_method=True)
 
     @staticmethod
+    def ListEmergencies(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/protos.node.v1.ControlService/ListEmergencies',
+            protos_dot_node_dot_v1_dot_control__pb2.ListEmergenciesRequest.SerializeToString,
+            protos_dot_node_dot_v1_dot_control__pb2.ListEmergenciesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PrepareOrder(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/protos.node.v1.ControlService/PrepareOrder',
+            protos_dot_node_dot_v1_dot_control__pb2.PrepareOrderRequest.SerializeToString,
+            protos_dot_node_dot_v1_dot_control__pb2.PrepareOrderResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SubmitOrder(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/protos.node.v1.ControlService/SubmitOrder',
+            protos_dot_node_dot_v1_dot_control__pb2.SubmitOrderRequest.SerializeToString,
+            protos_dot_node_dot_v1_dot_control__pb2.SubmitOrderResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSupervision(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/protos.node.v1.ControlService/ListSupervision',
+            protos_dot_node_dot_v1_dot_control__pb2.ListSupervisionRequest.SerializeToString,
+            protos_dot_node_dot_v1_dot_control__pb2.ListSupervisionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListConflicts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/protos.node.v1.ControlService/ListConflicts',
+            protos_dot_node_dot_v1_dot_control__pb2.ListConflictsRequest.SerializeToString,
+            protos_dot_node_dot_v1_dot_control__pb2.ListConflictsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def GetPicture(request,
             target,
             options=(),
@@ -719,6 +956,33 @@ class ControlService:
             '/protos.node.v1.ControlService/GetPicture',
             protos_dot_node_dot_v1_dot_control__pb2.GetPictureRequest.SerializeToString,
             protos_dot_node_dot_v1_dot_control__pb2.GetPictureResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportSubject(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/protos.node.v1.ControlService/ReportSubject',
+            protos_dot_node_dot_v1_dot_control__pb2.ReportSubjectRequest.SerializeToString,
+            protos_dot_node_dot_v1_dot_control__pb2.ReportSubjectResponse.FromString,
             options,
             channel_credentials,
             insecure,

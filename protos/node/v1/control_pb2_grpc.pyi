@@ -56,8 +56,21 @@ class ControlServiceStub:
     PrepareApproval: _grpc.UnaryUnaryMultiCallable[_control_pb2.PrepareApprovalRequest, _control_pb2.PrepareApprovalResponse]
     """An approval or rejection ready for the approver to sign: canonical JSON."""
     SubmitApproval: _grpc.UnaryUnaryMultiCallable[_control_pb2.SubmitApprovalRequest, _control_pb2.SubmitApprovalResponse]
+    ListEmergencies: _grpc.UnaryStreamMultiCallable[_control_pb2.ListEmergenciesRequest, _control_pb2.ListEmergenciesResponse]
+    """Uses of break-glass that nobody of this agency has reviewed yet, the most urgent first. A review is an
+    approval or rejection of the request by an officer whom the policy names as reviewer.
+    """
+    PrepareOrder: _grpc.UnaryUnaryMultiCallable[_control_pb2.PrepareOrderRequest, _control_pb2.PrepareOrderResponse]
+    """What an officer orders about requests, releases, subjects and colleagues, ready to sign: canonical JSON."""
+    SubmitOrder: _grpc.UnaryUnaryMultiCallable[_control_pb2.SubmitOrderRequest, _control_pb2.SubmitOrderResponse]
+    ListSupervision: _grpc.UnaryStreamMultiCallable[_control_pb2.ListSupervisionRequest, _control_pb2.ListSupervisionResponse]
+    """What waits for a supervisor: sampled releases and alarms, oldest first."""
+    ListConflicts: _grpc.UnaryStreamMultiCallable[_control_pb2.ListConflictsRequest, _control_pb2.ListConflictsResponse]
+    """Who may not ask about whom."""
     GetPicture: _grpc.UnaryStreamMultiCallable[_control_pb2.GetPictureRequest, _control_pb2.GetPictureResponse]
     """All that this agency holds and was released about one of its subjects, oldest first."""
+    ReportSubject: _grpc.UnaryStreamMultiCallable[_control_pb2.ReportSubjectRequest, _control_pb2.ReportSubjectResponse]
+    """Who saw what about a subject, when, and under which clauses."""
     ExportAudit: _grpc.UnaryStreamMultiCallable[_control_pb2.ExportAuditRequest, _control_pb2.ExportAuditResponse]
     """The audit log as files, for `tallystick audit verify`."""
 
@@ -89,8 +102,21 @@ class ControlServiceAsyncStub(ControlServiceStub):
     PrepareApproval: _aio.UnaryUnaryMultiCallable[_control_pb2.PrepareApprovalRequest, _control_pb2.PrepareApprovalResponse]  # type: ignore[assignment]
     """An approval or rejection ready for the approver to sign: canonical JSON."""
     SubmitApproval: _aio.UnaryUnaryMultiCallable[_control_pb2.SubmitApprovalRequest, _control_pb2.SubmitApprovalResponse]  # type: ignore[assignment]
+    ListEmergencies: _aio.UnaryStreamMultiCallable[_control_pb2.ListEmergenciesRequest, _control_pb2.ListEmergenciesResponse]  # type: ignore[assignment]
+    """Uses of break-glass that nobody of this agency has reviewed yet, the most urgent first. A review is an
+    approval or rejection of the request by an officer whom the policy names as reviewer.
+    """
+    PrepareOrder: _aio.UnaryUnaryMultiCallable[_control_pb2.PrepareOrderRequest, _control_pb2.PrepareOrderResponse]  # type: ignore[assignment]
+    """What an officer orders about requests, releases, subjects and colleagues, ready to sign: canonical JSON."""
+    SubmitOrder: _aio.UnaryUnaryMultiCallable[_control_pb2.SubmitOrderRequest, _control_pb2.SubmitOrderResponse]  # type: ignore[assignment]
+    ListSupervision: _aio.UnaryStreamMultiCallable[_control_pb2.ListSupervisionRequest, _control_pb2.ListSupervisionResponse]  # type: ignore[assignment]
+    """What waits for a supervisor: sampled releases and alarms, oldest first."""
+    ListConflicts: _aio.UnaryStreamMultiCallable[_control_pb2.ListConflictsRequest, _control_pb2.ListConflictsResponse]  # type: ignore[assignment]
+    """Who may not ask about whom."""
     GetPicture: _aio.UnaryStreamMultiCallable[_control_pb2.GetPictureRequest, _control_pb2.GetPictureResponse]  # type: ignore[assignment]
     """All that this agency holds and was released about one of its subjects, oldest first."""
+    ReportSubject: _aio.UnaryStreamMultiCallable[_control_pb2.ReportSubjectRequest, _control_pb2.ReportSubjectResponse]  # type: ignore[assignment]
+    """Who saw what about a subject, when, and under which clauses."""
     ExportAudit: _aio.UnaryStreamMultiCallable[_control_pb2.ExportAuditRequest, _control_pb2.ExportAuditResponse]  # type: ignore[assignment]
     """The audit log as files, for `tallystick audit verify`."""
 
@@ -205,12 +231,61 @@ class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_control_pb2.SubmitApprovalResponse, _abc.Awaitable[_control_pb2.SubmitApprovalResponse]]: ...
 
     @_abc_1.abstractmethod
+    def ListEmergencies(
+        self,
+        request: _control_pb2.ListEmergenciesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_control_pb2.ListEmergenciesResponse], _abc.AsyncIterator[_control_pb2.ListEmergenciesResponse]]:
+        """Uses of break-glass that nobody of this agency has reviewed yet, the most urgent first. A review is an
+        approval or rejection of the request by an officer whom the policy names as reviewer.
+        """
+
+    @_abc_1.abstractmethod
+    def PrepareOrder(
+        self,
+        request: _control_pb2.PrepareOrderRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.PrepareOrderResponse, _abc.Awaitable[_control_pb2.PrepareOrderResponse]]:
+        """What an officer orders about requests, releases, subjects and colleagues, ready to sign: canonical JSON."""
+
+    @_abc_1.abstractmethod
+    def SubmitOrder(
+        self,
+        request: _control_pb2.SubmitOrderRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.SubmitOrderResponse, _abc.Awaitable[_control_pb2.SubmitOrderResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ListSupervision(
+        self,
+        request: _control_pb2.ListSupervisionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_control_pb2.ListSupervisionResponse], _abc.AsyncIterator[_control_pb2.ListSupervisionResponse]]:
+        """What waits for a supervisor: sampled releases and alarms, oldest first."""
+
+    @_abc_1.abstractmethod
+    def ListConflicts(
+        self,
+        request: _control_pb2.ListConflictsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_control_pb2.ListConflictsResponse], _abc.AsyncIterator[_control_pb2.ListConflictsResponse]]:
+        """Who may not ask about whom."""
+
+    @_abc_1.abstractmethod
     def GetPicture(
         self,
         request: _control_pb2.GetPictureRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_control_pb2.GetPictureResponse], _abc.AsyncIterator[_control_pb2.GetPictureResponse]]:
         """All that this agency holds and was released about one of its subjects, oldest first."""
+
+    @_abc_1.abstractmethod
+    def ReportSubject(
+        self,
+        request: _control_pb2.ReportSubjectRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_control_pb2.ReportSubjectResponse], _abc.AsyncIterator[_control_pb2.ReportSubjectResponse]]:
+        """Who saw what about a subject, when, and under which clauses."""
 
     @_abc_1.abstractmethod
     def ExportAudit(

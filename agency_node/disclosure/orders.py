@@ -1,0 +1,193 @@
+"""What officers order beyond asking and approving, each signed with their own key and audited.
+
+Withdrawing a request, taking back or correcting a release, erasing a subject, signing off what a supervisor
+was shown, and the list of conflicts of interest: one signed form, `officer-order/v1`, and one place that says
+which roles may give it. The order's entry in the audit log and its effect are one transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import ClassVar
+
+from agency_node.disclosure.context import DisclosureContext
+from agency_node.rpc.ports import OrderDraft, PreparedDocument
+from agency_node.store.store import NodeTransaction
+from agency_node.subjects import SubjectId
+from crypto.audit import AuditAction, reference
+from crypto.envelope import Envelope
+from crypto.errors import CryptoError
+from policies.codec import open_document, payload_type, write
+from policies.disclosure import Redacted
+from policies.errors import PolicyError
+from policies.ids import AgencyId, DocumentId, Line, PersonId, Prose
+from policies.registry import Registry
+from policies.signing import CLOCK_SKEW, signing_officer
+from policies.vocabulary import OfficerRole
+from protos.wire.errors import ErrorCode, RefusedError
+
+#: An order counts for so long after it was signed: an old one cannot be given again.
+FRESH = timedelta(minutes=15)
+
+_PRIVACY = frozenset(
+    {
+        OfficerRole.SIRO,
+        OfficerRole.DPO,
+        OfficerRole.PRIVACY_OFFICER,
+        OfficerRole.CALDICOTT_GUARDIAN,
+    }
+)
+OVERSIGHT = _PRIVACY | {OfficerRole.SUPERVISOR}
+
+
+class Act(StrEnum):
+    """What can be ordered."""
+
+    WITHDRAW_REQUEST = "withdraw-request"
+    RECALL_RELEASE = "recall-release"
+    CORRECT_RELEASE = "correct-release"
+    ERASE_SUBJECT = "erase-subject"
+    SIGN_OFF = "sign-off"
+    DECLARE_CONFLICT = "declare-conflict"
+    LIFT_CONFLICT = "lift-conflict"
+
+
+#: Who may order what. Withdrawing and declaring are open to everybody in post: each act adds whose it may be.
+ALLOWED: dict[Act, frozenset[OfficerRole]] = {
+    Act.WITHDRAW_REQUEST: frozenset(OfficerRole),
+    Act.RECALL_RELEASE: OVERSIGHT | {OfficerRole.IAO, OfficerRole.APPROVER},
+    Act.CORRECT_RELEASE: OVERSIGHT | {OfficerRole.IAO, OfficerRole.APPROVER},
+    Act.ERASE_SUBJECT: _PRIVACY,
+    Act.SIGN_OFF: OVERSIGHT,
+    Act.DECLARE_CONFLICT: frozenset(OfficerRole),
+    Act.LIFT_CONFLICT: OVERSIGHT,
+}
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class OfficerOrder(Redacted):
+    """`officer-order/v1`, signed by an officer of the node's own agency; it never leaves the node."""
+
+    KIND: ClassVar[str] = "officer-order/v1"
+
+    id: DocumentId
+    organisation: AgencyId
+    officer: PersonId
+    role: OfficerRole
+    act: Act
+    target: Line
+    reason: Prose
+    ordered_at: datetime
+    about: Line | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What came of an order: a sentence, and the subject under whose key it is put on record."""
+
+    outcome: str
+    subject: SubjectId | None = None
+    policy: str | None = None
+
+
+Perform = Callable[[NodeTransaction, OfficerOrder, datetime], Awaitable[Effect]]
+
+
+class Orders:
+    """Prepares, verifies and carries out orders."""
+
+    def __init__(self, context: DisclosureContext, perform: dict[Act, Perform]) -> None:
+        self._context = context
+        self._perform = perform
+
+    async def prepare(self, draft: OrderDraft) -> PreparedDocument:
+        """An order for its officer to sign.
+
+        Raises:
+            RefusedError: INVALID_ARGUMENT, OFFICER_UNKNOWN, NOT_ALLOWED for a role that may not order it.
+        """
+        ctx = self._context
+        now = ctx.now()
+        try:
+            order = OfficerOrder(
+                ctx.new_id(),
+                ctx.me,
+                PersonId(draft.officer),
+                OfficerRole(draft.role),
+                Act(draft.act),
+                Line(draft.target),
+                Prose(draft.reason),
+                now,
+                Line(draft.about) if draft.about else None,
+            )
+        except ValueError as error:
+            raise RefusedError(
+                ErrorCode.INVALID_ARGUMENT, f"the order cannot be understood: {error}"
+            ) from None
+        _require_role(order, ctx.registry_at(now), now)
+        return PreparedDocument(write(order), payload_type(OfficerOrder))
+
+    async def submit(self, data: bytes) -> str:
+        """Carries out a signed order; returns what was done, as a sentence.
+
+        Raises:
+            RefusedError: INVALID_ARGUMENT, SIGNATURE_INVALID, OFFICER_UNKNOWN, NOT_ALLOWED, and whatever
+                the act itself refuses.
+        """
+        ctx = self._context
+        now = ctx.now()
+        order = _verified(data, ctx.registry_at(now), ctx.me, now)
+        async with ctx.store.transaction() as tx:
+            effect = await self._perform[order.act](tx, order, now)
+            # An erasure's entry must outlive the erased: it names neither subject nor reason.
+            erasure = order.act is Act.ERASE_SUBJECT
+            await ctx.log.append(
+                tx,
+                AuditAction.ORDER_GIVEN,
+                actor=str(order.officer),
+                subject=None if erasure else effect.subject,
+                policy=effect.policy,
+                ref=reference(order.id),
+                body={
+                    "order": str(order.id),
+                    "act": order.act.value,
+                    "role": order.role.value,
+                    "outcome": effect.outcome,
+                    **({} if erasure else {"target": str(order.target), "reason": str(order.reason)}),
+                },
+            )
+        ctx.mailbox.nudge()
+        return effect.outcome
+
+
+def _verified(data: bytes, registry: Registry, me: AgencyId, now: datetime) -> OfficerOrder:
+    try:
+        envelope = Envelope.from_bytes(data)
+        order = open_document(OfficerOrder, envelope)
+        officer = signing_officer(envelope, registry)
+    except (CryptoError, PolicyError) as error:
+        raise RefusedError(ErrorCode.INVALID_ARGUMENT, f"not a signed order: {error}") from None
+    if officer is None or officer.person != order.officer or officer.organisation != order.organisation:
+        raise RefusedError(ErrorCode.SIGNATURE_INVALID, "the order is not signed by the officer it names")
+    if order.organisation != me:
+        raise RefusedError(ErrorCode.ACTING_FOR_ANOTHER, "the order was given at another agency")
+    if not now - FRESH <= order.ordered_at <= now + CLOCK_SKEW:
+        raise RefusedError(ErrorCode.INVALID_ARGUMENT, "the order is too old: give it again")
+    _require_role(order, registry, now)
+    return order
+
+
+def _require_role(order: OfficerOrder, registry: Registry, now: datetime) -> None:
+    held = [item for item in registry.officers_of(order.organisation) if item.person == order.officer]
+    role = order.role.value.replace("_", " ")
+    if not any(order.role in item.roles and item.valid_at(now) for item in held):
+        raise RefusedError(
+            ErrorCode.OFFICER_UNKNOWN, f"the registry does not list {order.officer} here as {role}"
+        )
+    if order.role not in ALLOWED[order.act]:
+        raise RefusedError(
+            ErrorCode.NOT_ALLOWED, f"a {role} may not order this ({order.act.value.replace('-', ' ')})"
+        )

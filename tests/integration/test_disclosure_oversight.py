@@ -1,0 +1,364 @@
+"""Withdrawing, correcting, subjects' rights, conflicts of interest, supervision and pushed releases."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import date, timedelta
+
+import pytest
+
+from agency_node.rpc.ports import EmergencyClaim
+from policies.disclosure import BreakGlass
+from policies.ids import Line, Prose
+from policies.sharing import SharingPolicy
+from policies.vocabulary import OfficerRole
+from protos.wire.errors import ErrorCode, RefusedError
+from protos.wire.linkage import Link, LinkEvent, LinkEventKind, Strength
+from tests.integration.test_disclosure_flow import values
+from tests.simulator.disclosure_nodes import (
+    EPOCH,
+    HANDLE_AT_CARE,
+    SUSAN_AT_CARE,
+    SUSAN_AT_POLICE,
+    TOKEN,
+    World,
+    make_world,
+    record,
+)
+from tests.simulator.policies import LINKAGE, POLICE, officer, sample_policy
+
+PRIVACY = ("care.privacy", "privacy_officer")
+TOKEN_AT_CARE = b"T" * 16
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    made = await make_world(policy=sampled(0))
+    yield made
+    await made.close()
+
+
+def sampled(percent: int) -> SharingPolicy:
+    return sample_policy(safeguards=replace(sample_policy().safeguards, review_sample_percent=percent))
+
+
+async def state(world: World, request_id: str) -> str:
+    return (await world.police.disclosure.get_request(request_id)).summary.state
+
+
+# -- withdrawing and expiry
+
+
+async def test_a_waiting_request_is_withdrawn_on_both_sides(world: World) -> None:
+    request_id = await world.ask(tier=2)
+    await world.deliver()
+    outcome = await world.order(
+        world.police, "withdraw-request", request_id, "police.investigator", "investigator"
+    )
+    assert outcome == "Withdrawn: care is told."
+    await world.deliver()
+    held = await world.care.disclosure.get_request(request_id)
+    assert (held.summary.state, held.refusal.split(":")[0]) == ("withdrawn", "request_withdrawn")
+    assert await state(world, request_id) == "withdrawn"
+    with pytest.raises(RefusedError):
+        await world.approve(request_id, world.care, "care.approver", "approver")
+    assert "disclosure-released" not in await world.care.actions()
+    assert "identity-refused" not in await world.police.actions()
+
+
+async def test_a_release_that_crossed_a_withdrawal_is_purged(world: World) -> None:
+    request_id = await world.ask()
+    await world.order(world.police, "withdraw-request", request_id, "police.investigator", "investigator")
+    await world.deliver()
+    detail = await world.police.disclosure.get_request(request_id)
+    assert detail.summary.state == "withdrawn" and detail.release == b""
+    assert await world.police.disclosure.picture(SUSAN_AT_POLICE) == ()
+    assert "erased" in await world.care.actions()
+
+
+async def test_who_may_withdraw(world: World) -> None:
+    request_id = await world.ask(tier=2)
+    for person, role, code in (
+        ("police.approver", "approver", ErrorCode.NOT_ALLOWED),
+        ("police.investigator", "siro", ErrorCode.OFFICER_UNKNOWN),
+        ("care.investigator", "investigator", ErrorCode.OFFICER_UNKNOWN),
+    ):
+        with pytest.raises(RefusedError) as refused:
+            await world.order(world.police, "withdraw-request", request_id, person, role)
+        assert refused.value.code is code
+    assert await state(world, request_id) == "sent"
+
+
+async def test_a_request_that_nobody_answered_expires_on_record(world: World) -> None:
+    request_id = await world.ask()
+    world.clock.advance(days=8)
+    await world.police.disclosure.keep_house()
+    assert await state(world, request_id) == "expired"
+    assert "request-expired" in await world.police.actions()
+
+
+# -- correcting
+
+
+async def test_a_corrected_record_takes_the_place_of_the_wrong_one(world: World) -> None:
+    request_id = await world.ask()
+    await world.deliver()
+    world.care.records.records[SUSAN_AT_CARE] = [
+        record("R1", "risk_assessment", date(2026, 1, 20), risk_band="standard", consent="given")
+    ]
+    world.clock.advance(minutes=5)
+    outcome = await world.order(world.care, "correct-release", request_id, *PRIVACY)
+    assert outcome == "Corrected: police gets it anew."
+    await world.deliver()
+    detail = await world.police.disclosure.get_request(request_id)
+    assert detail.summary.state == "released"
+    shown = values(detail.release)
+    assert ("risk_assessment", "risk_band", "standard") in shown and "high" not in repr(shown)
+    assert len(await world.police.disclosure.picture(SUSAN_AT_POLICE)) == 2
+    assert "erased" in await world.care.actions() and "identity-refused" not in await world.police.actions()
+
+
+async def test_a_correction_with_nothing_left_only_takes_back(world: World) -> None:
+    request_id = await world.ask()
+    await world.deliver()
+    world.care.records.subjects.clear()
+    outcome = await world.order(world.care, "correct-release", request_id, *PRIVACY)
+    assert outcome.startswith("Taken back")
+    await world.deliver()
+    assert await state(world, request_id) == "recalled"
+
+
+# -- subjects' rights
+
+
+async def test_the_report_flags_what_must_be_weighed_before_the_subject_is_told(world: World) -> None:
+    await world.ask()
+    await world.deliver()
+    (entry,) = await world.care.disclosure.about_subject(SUSAN_AT_CARE)
+    assert entry.particulars["clauses"] == [1, 2]
+    assert entry.exemptions == (
+        "law enforcement processing (Part 3 DPA 2018): could telling prejudice an inquiry?",
+    )
+
+
+async def test_erasing_a_subject_propagates_and_proofs_stay_valid(world: World) -> None:
+    request_id = await world.ask()
+    await world.deliver()
+    outcome = await world.order(world.care, "erase-subject", SUSAN_AT_CARE, *PRIVACY)
+    assert "1 requests" in outcome and "1 releases given are recalled" in outcome
+    await world.deliver()
+    assert await state(world, request_id) == "recalled"
+    assert (await world.police.disclosure.get_request(request_id)).release == b""
+    assert await world.care.disclosure.about_subject(SUSAN_AT_CARE) == ()
+    (purged,) = await world.police.bodies("purged")
+    assert purged["reason"] == "subject_right"
+    async with world.care.store.transaction() as tx:
+        size = await world.care.log.size(tx)
+        assert await world.care.log.inclusion(tx, 0, size)
+        opened = [item.details async for item in world.care.log.read(tx)]
+        held = [item.wrapped for item in await tx.requests.listed()]
+    assert held == [None] and SUSAN_AT_CARE not in repr([item.body for item in opened if item])
+    with pytest.raises(RefusedError, match="nothing is held"):
+        await world.order(world.care, "erase-subject", SUSAN_AT_CARE, *PRIVACY)
+
+
+async def test_nothing_is_erased_while_it_must_be_decided_or_reviewed(world: World) -> None:
+    await world.ask(tier=2)
+    await world.deliver()
+    with pytest.raises(RefusedError, match="is open"):
+        await world.order(world.care, "erase-subject", SUSAN_AT_CARE, *PRIVACY)
+    with pytest.raises(RefusedError) as refused:
+        await world.order(world.care, "erase-subject", SUSAN_AT_CARE, "care.approver", "approver")
+    assert refused.value.code is ErrorCode.NOT_ALLOWED
+
+
+# -- conflicts of interest
+
+
+async def test_the_requester_refuses_an_officer_with_a_conflict(world: World) -> None:
+    await world.order(
+        world.police, "declare-conflict", "police.investigator", "police.investigator", "investigator",
+        about=SUSAN_AT_POLICE,
+    )  # fmt: skip
+    with pytest.raises(RefusedError) as refused:
+        await world.ask()
+    assert refused.value.code is ErrorCode.CONFLICT_OF_INTEREST
+    (body,) = await world.police.bodies("disclosure-refused")
+    assert body["code"] == "conflict_of_interest" and await world.police.queued() == ()
+    assert [item.kind for item in await world.police.disclosure.list_supervision()] == [
+        "conflict-of-interest"
+    ]
+    with pytest.raises(RefusedError):  # nobody lifts their own
+        await world.order(
+            world.police, "lift-conflict", "police.investigator", "police.investigator", "investigator",
+            about=SUSAN_AT_POLICE,
+        )  # fmt: skip
+    await world.order(
+        world.police, "lift-conflict", "police.investigator", "police.privacy", "privacy_officer",
+        about=SUSAN_AT_POLICE,
+    )  # fmt: skip
+    assert await world.police.disclosure.list_conflicts() == []
+    await world.ask()
+
+
+async def test_the_provider_refuses_and_does_not_say_that_it_knows(world: World) -> None:
+    await world.order(world.care, "declare-conflict", "police.investigator", *PRIVACY, about=SUSAN_AT_CARE)
+    request_id = await world.ask()
+    await world.deliver()
+    told = (await world.police.disclosure.get_request(request_id)).refusal
+    assert told.startswith("not_available") and "conflict" not in told
+    held = (await world.care.disclosure.get_request(request_id)).refusal
+    assert held.startswith("conflict_of_interest")
+    (body,) = await world.care.bodies("disclosure-refused")
+    assert (body["code"], body["alarm"]) == ("conflict_of_interest", "conflict-of-interest")
+    (listed,) = await world.care.disclosure.list_conflicts()
+    assert (listed.officer, listed.subject_id) == ("police.investigator", SUSAN_AT_CARE)
+
+
+async def test_an_officer_barred_altogether_is_told_so(world: World) -> None:
+    await world.order(world.care, "declare-conflict", "police.investigator", *PRIVACY)
+    request_id = await world.ask()
+    await world.deliver()
+    told = (await world.police.disclosure.get_request(request_id)).refusal
+    assert told.startswith("conflict_of_interest")
+
+
+async def test_an_approver_with_a_conflict_does_not_count(world: World) -> None:
+    await world.order(world.care, "declare-conflict", "care.approver", *PRIVACY, about=SUSAN_AT_CARE)
+    request_id = await world.ask(tier=2)
+    await world.deliver()
+    with pytest.raises(RefusedError) as refused:
+        await world.approve(request_id, world.care, "care.approver", "approver")
+    assert refused.value.code is ErrorCode.CONFLICT_OF_INTEREST
+
+
+# -- supervision
+
+
+@pytest.mark.parametrize("percent", [0, 100])
+async def test_automatic_releases_are_sampled_and_signed_off(percent: int) -> None:
+    world = await make_world(policy=sampled(percent))
+    await world.ask()
+    await world.deliver()
+    for node, person in ((world.care, "care.privacy"), (world.police, "police.privacy")):
+        queue = await node.disclosure.list_supervision()
+        assert [item.kind for item in queue] == ["sample"] * (percent // 100)
+        for item in queue:
+            await world.order(node, "sign-off", item.item_id, person, "privacy_officer")
+            with pytest.raises(RefusedError):
+                await world.order(node, "sign-off", item.item_id, person, "privacy_officer")
+        assert await node.disclosure.list_supervision() == ()
+    await world.close()
+
+
+async def test_unusual_numbers_raise_one_alarm_a_day_on_both_sides(world: World) -> None:
+    for _ in range(8):
+        await world.ask(tier=0)
+    await world.deliver()
+    for node in (world.care, world.police):
+        queue = await node.disclosure.list_supervision()
+        assert [(item.kind, item.officer) for item in queue] == [("many-requests", "police.investigator")]
+        assert (await node.actions()).count("misuse-suspected") == 1
+
+
+async def test_many_officers_about_one_subject(world: World) -> None:
+    registry = world.registries.registry
+    names = [f"police.investigator{number}" for number in range(4)]
+    more = tuple(officer(name, POLICE, OfficerRole.INVESTIGATOR) for name in names)
+    world.registries.registry = replace(registry, officers=(*registry.officers, *more))
+    for name in names:
+        await world.ask(tier=0, officer=name)
+    await world.deliver()
+    kinds = [item.kind for item in await world.care.disclosure.list_supervision()]
+    assert kinds == ["many-officers"]
+
+
+# -- pushing
+
+
+async def told(world: World) -> None:
+    """The broker tells social care of the link, as a policy with both sides would have it."""
+    link = Link(
+        TOKEN_AT_CARE, HANDLE_AT_CARE, LINKAGE, EPOCH, Strength.STRONG, POLICE,
+        world.policy_hash, world.clock.now + timedelta(days=30),
+    )  # fmt: skip
+    await world.care.disclosure.context.links.take([LinkEvent(1, LinkEventKind.TOLD, link)], LINKAGE)
+    world.handle_at = {TOKEN_AT_CARE: b"p" * 16}
+
+
+async def test_a_told_link_pushes_what_the_policy_lets_be_pushed(world: World) -> None:
+    await told(world)
+    await world.care.disclosure.keep_house()
+    await world.deliver()
+    items = await world.police.disclosure.picture(SUSAN_AT_POLICE)
+    fields = {(item.record_type, name, value) for item in items for name, value in item.fields.items()}
+    assert fields == {
+        ("link", "exists", "yes"),
+        ("link", "agency_name", "Testshire care"),
+        ("risk_assessment", "risk_band", "high"),
+        ("risk_assessment", "last_contact_month", "2026-01"),
+    }
+    assert "receipt-received" in await world.care.actions()
+    (body,) = await world.care.bodies("disclosure-released")
+    assert body["pushed"] is True and body["clauses"] == [1, 2]
+    assert (await world.police.actions()) == ["disclosure-received", "receipt-sent"]
+
+
+async def test_pushed_once_and_again_when_a_record_changes(world: World) -> None:
+    await told(world)
+    for _ in range(2):
+        await world.care.disclosure.keep_house()
+        await world.deliver()
+        world.clock.advance(minutes=61)
+        await world.refresh_status()
+    assert (await world.care.actions()).count("disclosure-released") == 1
+    world.care.records.records[SUSAN_AT_CARE] = [
+        record("R1", "risk_assessment", date(2026, 1, 20), risk_band="standard", consent="given")
+    ]
+    await world.care.disclosure.keep_house()
+    await world.deliver()
+    items = await world.police.disclosure.picture(SUSAN_AT_POLICE)
+    assert [item.fields["risk_band"] for item in items if "risk_band" in item.fields] == ["standard"]
+    assert "purged" in await world.police.actions()
+
+
+async def test_a_pushed_release_waits_until_its_link_is_told(world: World) -> None:
+    await told(world)
+    async with world.police.store.transaction() as tx:
+        await tx.links.recall(TOKEN.raw)
+    await world.care.disclosure.keep_house()
+    await world.deliver()
+    assert await world.police.actions() == []
+    assert await world.police.disclosure.picture(SUSAN_AT_POLICE) == ()
+
+
+# -- break-glass
+
+
+async def test_both_privacy_officers_have_it_in_their_queue(world: World) -> None:
+    claim = BreakGlass(Line("threat to life"), Prose("He is at the door."), world.clock.now)
+    request_id = await world.ask(tier=2, break_glass=claim)
+    await world.deliver()
+    for node, direction in ((world.police, "made"), (world.care, "received")):
+        (item,) = await node.disclosure.list_emergencies()
+        assert (item.request_id, item.direction, item.overdue) == (request_id, direction, False)
+        assert item.explanation == "He is at the door." and "door" not in repr(item)
+    world.clock.advance(hours=25)
+    assert [item.overdue for item in await world.police.disclosure.list_emergencies()] == [True]
+
+
+@pytest.mark.parametrize(
+    ("reason", "changes", "words"),
+    [
+        ("curious", {}, "threat to life"),
+        ("threat to life", {"role": "approver", "officer": "police.approver"}, "no clause"),
+    ],
+)
+async def test_break_glass_that_the_policy_does_not_know(
+    world: World, reason: str, changes: dict[str, str], words: str
+) -> None:
+    draft = replace(world.draft(tier=2), break_glass=EmergencyClaim(reason, "Now."), **changes)
+    with pytest.raises(RefusedError, match=words) as refused:
+        await world.police.disclosure.prepare_request(draft)
+    assert refused.value.code is ErrorCode.REQUEST_INVALID
