@@ -5,18 +5,28 @@ counted as absent, so that a loosened approval shows. Cases that differ only in 
 markers are folded into one line that says how many of them changed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from policies.access import Asker, FieldDecision, FieldRequest, NeedsApproval, Permit, Withhold
-from policies.clauses import NO_APPROVALS, Approvals
+from policies.clauses import (
+    LINK_AGENCY,
+    NO_APPROVALS,
+    PROTECTED_FIELDS,
+    PROTECTED_MARKERS,
+    Approvals,
+    Clause,
+)
 from policies.domain import OTHER_FIELD, OTHER_RECORD, Domain, domain_of
 from policies.ids import AgencyId, FieldName, RecordType
 from policies.reference import reference_decision
 from policies.sharing import SharingPolicy
 from policies.status import MAX_TIER
 from policies.vocabulary import OfficerRole, Purpose
+
+#: What two versions can see of an asker or of a field; equal kinds get equal decisions.
+_Kind = tuple[bool, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,15 +102,89 @@ def diff(old: SharingPolicy, new: SharingPolicy) -> tuple[Change, ...]:
 def _changed_cases(
     old: SharingPolicy, new: SharingPolicy, domain: Domain
 ) -> Iterator[tuple[Subject, Outcome, Outcome]]:
+    """Every case, in the order of the domain, that the versions decide differently.
+
+    Askers that the clauses of both versions cannot tell apart are one kind, and so are fields; each pair of
+    kinds is decided once.
+    """
+    items = [
+        item for item in domain.requests if item.record_type != OTHER_RECORD and item.field != OTHER_FIELD
+    ]
+    by_kind: dict[_Kind, list[int]] = {}
+    for place, item in enumerate(items):
+        by_kind.setdefault(_item_kind(old, new, item), []).append(place)
+    changed: dict[_Kind, list[tuple[int, Outcome, Outcome]]] = {}
     for asker in domain.askers():
         if asker.approvals != NO_APPROVALS:
             continue
-        for item in domain.requests:
-            if item.record_type == OTHER_RECORD or item.field == OTHER_FIELD:
-                continue
-            before, after = (outcome(reference_decision(p, asker, item, MAX_TIER)) for p in (old, new))
-            if before != after:
-                yield _subject(asker, item), before, after
+        kind = _asker_kind(old, new, asker)
+        if kind not in changed:
+            changed[kind] = _changed_items(old, new, asker, items, by_kind)
+        for place, before, after in changed[kind]:
+            yield _subject(asker, items[place]), before, after
+
+
+def _changed_items(
+    old: SharingPolicy,
+    new: SharingPolicy,
+    asker: Asker,
+    items: Sequence[FieldRequest],
+    by_kind: Mapping[_Kind, Sequence[int]],
+) -> list[tuple[int, Outcome, Outcome]]:
+    """What changes for one kind of asker: places among the items, rising."""
+    found: list[tuple[int, Outcome, Outcome]] = []
+    for places in by_kind.values():
+        item = items[places[0]]
+        before, after = (outcome(reference_decision(p, asker, item, MAX_TIER)) for p in (old, new))
+        if before != after:
+            found += [(place, before, after) for place in places]
+    return sorted(found, key=lambda change: change[0])
+
+
+def _asker_kind(old: SharingPolicy, new: SharingPolicy, asker: Asker) -> _Kind:
+    """All that either version can see of an asker: which clauses could speak to it, and its standing."""
+    kind: list[bool] = []
+    for policy in (old, new):
+        party = policy.party(asker.provider)
+        kind += (
+            asker.provider in policy.providers,
+            asker.recipient in policy.recipients,
+            party is not None and party.name_withheld,
+        )
+        kind += [
+            clause.tier <= asker.tier
+            and (not clause.providers or asker.provider in clause.providers)
+            and (not clause.recipients or asker.recipient in clause.recipients)
+            and (not clause.officer_roles or asker.role in clause.officer_roles)
+            and (not clause.purposes or asker.purpose in clause.purposes)
+            and (not clause.conditions.consent or asker.consent in clause.conditions.consent)
+            and asker.strength.rank >= _least_rank(clause)
+            for clause in policy.clauses
+        ]
+    return tuple(kind)
+
+
+def _item_kind(old: SharingPolicy, new: SharingPolicy, item: FieldRequest) -> _Kind:
+    """All that either version can see of a field: which clauses could speak of it, and the fixed rules."""
+    age, kind = item.record_age_days, [item.field in PROTECTED_FIELDS, item.field == LINK_AGENCY]
+    kind.append(not PROTECTED_MARKERS.isdisjoint(item.markers))
+    for policy in (old, new):
+        for clause in policy.clauses:
+            limits = clause.conditions
+            most, older = limits.max_record_age_days, limits.older_than_days
+            kind.append(
+                (not clause.record_types or item.record_type in clause.record_types)
+                and (not clause.fields or item.field in clause.fields)
+                and (most is None or (age is not None and age <= most))
+                and (older is None or age is None or age > older)
+                and (limits.markers is None or bool(item.markers & set(limits.markers)))
+            )
+    return tuple(kind)
+
+
+def _least_rank(clause: Clause) -> int:
+    least = clause.conditions.minimum_strength
+    return 0 if least is None else least.rank
 
 
 def outcome(decision: FieldDecision) -> Outcome:
