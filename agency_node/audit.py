@@ -94,12 +94,10 @@ class AuditLog:
         head = await tx.audit.head()
         # Clocks are set back now and then; a log's times never go back.
         now = max(self._clock().replace(microsecond=0), head.last_time)
-        keys: dict[str, tuple[str, bytes]] = {}
+        macs = [self.subject_mac(item.subject or SubjectId(_LOG_ITSELF)) for item in items]
+        keys = await self._data_keys(tx, macs)
         entries: list[tuple[AuditEntry, str]] = []
-        for seq, item in enumerate(items, head.frontier.size):
-            mac = self.subject_mac(item.subject or SubjectId(_LOG_ITSELF))
-            if mac not in keys:
-                keys[mac] = await self._data_key(tx, mac)
+        for seq, (item, mac) in enumerate(zip(items, macs, strict=True), head.frontier.size):
             key_id, data_key = keys[mac]
             entry = build_entry(
                 seq=seq,
@@ -176,13 +174,21 @@ class AuditLog:
 
     # -- keys
 
-    async def _data_key(self, tx: NodeTransaction, mac: str) -> tuple[str, bytes]:
-        held = await tx.audit.key_of(mac)
-        if held is not None and held.wrapped is not None:
-            return held.key_id, self._wrapper.unwrap(held.wrapped, "audit-key", held.key_id)
-        key_id, data_key = self._rng_bytes(16).hex(), new_data_key(self._rng_bytes)
-        await tx.audit.add_key(DataKey(key_id, self._wrapper.wrap(data_key, "audit-key", key_id)), mac)
-        return key_id, data_key
+    async def _data_keys(self, tx: NodeTransaction, macs: Sequence[str]) -> dict[str, tuple[str, bytes]]:
+        """The id and the data key of each subject; those that have none yet get one."""
+        wanted = list(dict.fromkeys(macs))
+        found: dict[str, tuple[str, bytes]] = {}
+        for mac, held in (await tx.audit.keys_of(wanted)).items():
+            if held.wrapped is not None:
+                found[mac] = held.key_id, self._wrapper.unwrap(held.wrapped, "audit-key", held.key_id)
+        fresh: dict[str, DataKey] = {}
+        for mac in wanted:
+            if mac not in found:
+                key_id, data_key = self._rng_bytes(16).hex(), new_data_key(self._rng_bytes)
+                fresh[mac] = DataKey(key_id, self._wrapper.wrap(data_key, "audit-key", key_id))
+                found[mac] = key_id, data_key
+        await tx.audit.add_keys(fresh)
+        return found
 
     async def _read(self, tx: NodeTransaction, entry: StoredEntry) -> ReadEntry:
         key = await tx.audit.key(entry.key_id)

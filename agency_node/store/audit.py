@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -25,6 +25,8 @@ from policies.ids import AgencyId
 
 _HEAD_ROW = 1
 _PAGE = 2_000
+#: Values in one `IN (...)`.
+_CHUNK = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +151,18 @@ class AuditRepository:
         ).one_or_none()
         return None if row is None else DataKey(row.key_id, row.wrapped)
 
+    async def keys_of(self, subject_macs: Sequence[str]) -> dict[str, DataKey]:
+        """As `key_of` for many subjects: those that have a key."""
+        found: dict[str, DataKey] = {}
+        for start in range(0, len(subject_macs), _CHUNK):
+            rows = await self._session.execute(
+                sa.select(AUDIT_KEYS).where(
+                    AUDIT_KEYS.c.subject_mac.in_(list(subject_macs[start : start + _CHUNK]))
+                )
+            )
+            found |= {row.subject_mac: DataKey(row.key_id, row.wrapped) for row in rows}
+        return found
+
     async def key(self, key_id: str) -> DataKey | None:
         """A key by its id."""
         row = (
@@ -156,11 +170,16 @@ class AuditRepository:
         ).one_or_none()
         return None if row is None else DataKey(row.key_id, row.wrapped)
 
-    async def add_key(self, key: DataKey, subject_mac: str) -> None:
-        """Keeps a new key."""
-        await self._session.execute(
-            sa.insert(AUDIT_KEYS).values(key_id=key.key_id, subject_mac=subject_mac, wrapped=key.wrapped)
-        )
+    async def add_keys(self, keys: Mapping[str, DataKey]) -> None:
+        """Keeps new keys, by the subject's keyed hash."""
+        if keys:
+            await self._session.execute(
+                sa.insert(AUDIT_KEYS),
+                [
+                    {"key_id": key.key_id, "subject_mac": mac, "wrapped": key.wrapped}
+                    for mac, key in keys.items()
+                ],
+            )
 
     async def erase_key(self, subject_mac: str) -> bool:
         """Destroys a subject's key, and the note of whose it was; whether there was one."""
