@@ -19,6 +19,8 @@ demo_app = typer.Typer(
 )
 
 _LEAST, _MOST = 50, 200_000
+#: A unix socket's path has at most 107 bytes, of which the nodes' own folders need some.
+_LONGEST_FOLDER = 60
 
 
 @demo_app.callback()
@@ -36,6 +38,8 @@ def demo(
     """Links five agencies' records of made-up people, and shows one woman's single picture."""
     if keep is not None and keep.exists() and any(keep.iterdir()):
         raise TerminalError(f"{keep} is not empty; choose a new folder")
+    if keep is not None and len(str(keep.resolve())) > _LONGEST_FOLDER:
+        raise TerminalError(f"{keep}: the path is too long for the nodes' sockets; choose a shorter one")
     from tallystick.demo.show import run_demo
 
     signal.signal(signal.SIGTERM, _interrupt)
