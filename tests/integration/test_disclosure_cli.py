@@ -18,6 +18,7 @@ from typer.testing import CliRunner, Result
 from agency_node.audit_cli import audit_app
 from agency_node.config import example_config
 from agency_node.disclosure.cli import approve_app, request_app
+from agency_node.disclosure.oversight_cli import supervise_app
 from agency_node.refusals import translate
 from agency_node.rpc.control import ControlServicer, NodeServices
 from crypto.keystore import Argon2Cost, Keystore
@@ -25,7 +26,7 @@ from protos.node.v1 import control_pb2_grpc
 from protos.wire.peers import LOCAL_PEER
 from protos.wire.server import SERVER_OPTIONS, Gatekeeper
 from tests.integration.test_node_audit_export import enrol
-from tests.simulator.disclosure_nodes import SUSAN_AT_POLICE, TOKEN, SimNode, World, make_world
+from tests.simulator.disclosure_nodes import SUSAN_AT_CARE, SUSAN_AT_POLICE, TOKEN, SimNode, World, make_world
 from tests.simulator.policies import CARE, POLICE, key_of
 
 CHEAP = Argon2Cost(iterations=1, lanes=1, memory_kib=8 * 1024)
@@ -33,6 +34,8 @@ ASK = (
     "ask", TOKEN.text, "--officer", "police.investigator", "--role", "investigator",
     "--purpose", "domestic_abuse_risk", "--necessity", "Third call in a month.", "--case", "CASE-77",
 )  # fmt: skip
+
+SIGNERS = ("police.investigator", "police.privacy", "care.approver", "care.privacy")
 
 
 class Desk:
@@ -48,7 +51,7 @@ class Desk:
             await self._serve(name, node)
         (self.folder / "passphrase").write_text("correct horse\n")
         keystore = Keystore.create(self.folder / "keys.json", "correct horse", cost=CHEAP)
-        for person in ("police.investigator", "care.approver"):
+        for person in SIGNERS:
             keystore.add_signing(person, key_of(person))
 
     async def _serve(self, name: str, node: SimNode) -> None:
@@ -72,9 +75,12 @@ class Desk:
             await server.stop(None)
         await self.world.close()
 
-    async def run(self, app: typer.Typer, agency: str, *words: str) -> Result:
+    async def run(self, app: typer.Typer, agency: str, *words: str, typed: str | None = None) -> Result:
         config = ("--config", str(self.folder / agency / "node.toml"))
-        return await asyncio.to_thread(CliRunner().invoke, app, [*words, *config])
+        return await asyncio.to_thread(CliRunner().invoke, app, [*words, *config], typed)
+
+    def order(self, person: str, role: str) -> tuple[str, ...]:
+        return ("--officer", person, "--role", role, "--reason", "It is right.", *self.key(person))
 
     def key(self, person: str) -> tuple[str, ...]:
         keystore = self.folder / "keys.json"
@@ -139,3 +145,110 @@ async def test_export_and_verify(desk: Desk) -> None:
     assert again.exit_code == 1 and "not empty" in again.output
     report = json.loads(CliRunner().invoke(audit_app, ["verify", str(folder), "--json"]).output)
     assert [item["kind"] for item in report["findings"]] in ([], ["time-went-back"])
+
+
+EMERGENCY = ("--tier", "2", "--break-glass", "threat to life", "--explanation", "He is at the door.")
+
+
+async def test_break_glass_from_the_door_to_both_reviews(desk: Desk) -> None:
+    words = (*ASK, *EMERGENCY, *desk.key("police.investigator"))
+    wrong = await desk.run(request_app, POLICE, *words, typed="a wrong one\n")
+    assert wrong.exit_code == 1  # the file has the right one: it does not count
+    asked = await desk.run(request_app, POLICE, *words, typed="correct horse\n")
+    assert asked.exit_code == 0 and "both privacy officers are told" in asked.output, asked.output
+    await desk.world.deliver()
+    for agency in (POLICE, CARE):
+        queue = await desk.run(approve_app, agency, "emergencies", "--json")
+        (item,) = json.loads(queue.output)
+        assert (item["reason_code"], item["overdue"]) == ("threat to life", False)
+    request_id = item["request"]
+    shown = await desk.run(request_app, POLICE, "show", request_id)
+    assert "Neighbour heard shouting." in shown.output
+    desk.world.clock.advance(hours=25)
+    await desk.world.refresh_status()
+    late = await desk.run(approve_app, POLICE, "emergencies")
+    assert "OVERDUE" in late.output and "He is at the door." in late.output
+    refused = await desk.run(request_app, POLICE, *ASK, *desk.key("police.investigator"))
+    assert refused.exit_code == 1 and "not reviewed in time" in refused.output
+    for agency in (POLICE, CARE):
+        person = f"{agency}.privacy"
+        done = await desk.run(
+            approve_app, agency, "review", request_id, *desk.order(person, "privacy_officer")
+        )
+        assert done.exit_code == 0 and "Reviewed: justified." in done.output, done.output
+        again = await desk.run(
+            approve_app, agency, "review", request_id, *desk.order(person, "privacy_officer")
+        )
+        assert again.exit_code == 1 and "waits for a review" in again.output
+    await desk.run(request_app, POLICE, *ASK, *desk.key("police.investigator"))
+    await desk.world.deliver()
+    listed = await desk.run(request_app, POLICE, "list", "--json")
+    assert [entry["state"] for entry in json.loads(listed.output)] == ["released", "released"]
+
+
+async def test_withdraw_correct_and_recall(desk: Desk) -> None:
+    await desk.run(request_app, POLICE, *ASK, "--tier", "2", *desk.key("police.investigator"))
+    (first,) = json.loads((await desk.run(request_app, POLICE, "list", "--json")).output)
+    own = desk.order("police.investigator", "investigator")
+    done = await desk.run(request_app, POLICE, "withdraw", first["request"], *own)
+    assert "Withdrawn: care is told." in done.output, done.output
+    desk.world.clock.advance(minutes=1)
+    await desk.run(request_app, POLICE, *ASK, *desk.key("police.investigator"))
+    await desk.world.deliver()
+    newest = json.loads((await desk.run(request_app, POLICE, "list", "--json")).output)[0]
+    assert newest["state"] == "released"
+    desk.world.clock.advance(minutes=1)
+    privacy = desk.order("care.privacy", "privacy_officer")
+    corrected = await desk.run(approve_app, CARE, "correct", newest["request"], *privacy)
+    assert "police gets it anew" in corrected.output, corrected.output
+    await desk.world.deliver()
+    recalled = await desk.run(approve_app, CARE, "recall", newest["request"], "--why", "false_link", *privacy)
+    assert "Taken back" in recalled.output, recalled.output
+    await desk.world.deliver()
+    listed = await desk.run(request_app, POLICE, "list", "--json")
+    assert [item["state"] for item in json.loads(listed.output)] == ["recalled", "withdrawn"]
+
+
+async def test_about_and_erase(desk: Desk) -> None:
+    await desk.run(request_app, POLICE, *ASK, *desk.key("police.investigator"))
+    await desk.world.deliver()
+    about = await desk.run(audit_app, CARE, "about", SUSAN_AT_CARE)
+    assert "police.investigator  police" in about.output and "under clauses 1, 2" in about.output
+    assert "could telling prejudice an inquiry?" in about.output
+    told = await desk.run(audit_app, CARE, "about", SUSAN_AT_CARE, "--for-subject")
+    assert told.exit_code == 0 and told.output.strip() == ""
+    (entry,) = json.loads((await desk.run(audit_app, CARE, "about", SUSAN_AT_CARE, "--json")).output)
+    told = await desk.run(
+        audit_app, CARE, "about", SUSAN_AT_CARE, "--for-subject", "--disclose", str(entry["entry"])
+    )
+    assert "disclosure released  police" in told.output and "investigator" not in told.output
+    privacy = desk.order("care.privacy", "privacy_officer")
+    erased = await desk.run(audit_app, CARE, "erase", SUSAN_AT_CARE, *privacy)
+    assert "can never be read again" in erased.output, erased.output
+    await desk.world.deliver()
+    folder = desk.folder / "erased"
+    await desk.run(audit_app, CARE, "export", str(folder))
+    report = json.loads(CliRunner().invoke(audit_app, ["verify", str(folder), "--json"]).output)
+    assert [item["kind"] for item in report["findings"]] in ([], ["time-went-back"])
+
+
+async def test_conflicts_and_the_supervisors_queue(desk: Desk) -> None:
+    own = desk.order("police.investigator", "investigator")
+    declared = await desk.run(
+        supervise_app, POLICE, "declare", "police.investigator", "--subject", SUSAN_AT_POLICE, *own
+    )
+    assert "on the list" in declared.output, declared.output
+    refused = await desk.run(request_app, POLICE, *ASK, *desk.key("police.investigator"))
+    assert refused.exit_code == 1 and "TS6008" in refused.output
+    listed = await desk.run(supervise_app, POLICE, "conflicts")
+    assert f"police.investigator  {SUSAN_AT_POLICE}" in listed.output
+    (item,) = json.loads((await desk.run(supervise_app, POLICE, "queue", "--json")).output)
+    assert item["kind"] == "conflict-of-interest"
+    privacy = desk.order("police.privacy", "privacy_officer")
+    signed = await desk.run(supervise_app, POLICE, "sign-off", item["item"], *privacy)
+    assert "Signed off" in signed.output, signed.output
+    lifted = await desk.run(
+        supervise_app, POLICE, "lift", "police.investigator", "--subject", SUSAN_AT_POLICE, *privacy
+    )
+    assert "off the list" in lifted.output, lifted.output
+    assert "0 to sign off" in (await desk.run(supervise_app, POLICE, "queue")).output
