@@ -14,11 +14,14 @@ from agency_node import migrations
 from agency_node.disclosure.model import (
     Direction,
     EmergencyUse,
+    Push,
     ReleaseSide,
     ReleaseState,
     RequestState,
+    StoredConflict,
     StoredRelease,
     StoredRequest,
+    SupervisionItem,
 )
 from agency_node.store.store import NodeStore
 from policies.ids import DocumentId, PersonId
@@ -182,3 +185,77 @@ async def test_break_glass_suspends_until_it_is_reviewed(store: NodeStore) -> No
     async with store.transaction() as tx:
         assert not await tx.emergencies.suspends(officer, NOW + timedelta(hours=27))
         assert await tx.emergencies.unreviewed() == ()
+
+
+async def test_supervision_is_raised_once_and_signed_off(store: NodeStore) -> None:
+    item = SupervisionItem("1" * 64, "sample", "request-0001", "police.investigator", POLICE, "b" * 64, NOW)
+    async with store.transaction() as tx:
+        assert await tx.supervision.add(item)
+        assert not await tx.supervision.add(item)
+        assert await tx.supervision.waiting() == (item,)
+        await tx.supervision.sign_off(item.item_id, NOW)
+        assert await tx.supervision.waiting() == ()
+        assert await tx.supervision.get(item.item_id) == replace(item, signed_off=NOW)
+
+
+async def test_conflicts_are_about_one_subject_or_everybody(store: NodeStore) -> None:
+    async with store.transaction() as tx:
+        for mac in ("c" * 64, ""):
+            await tx.conflicts.put(StoredConflict("police.investigator", mac, NOW, b"first"))
+        await tx.conflicts.put(StoredConflict("police.investigator", "", NOW, b"again"))
+        assert len(await tx.conflicts.listed()) == 2
+        assert await tx.conflicts.held("police.investigator", ("", "d" * 64)) == {""}
+        assert await tx.conflicts.held("somebody", ("",)) == frozenset()
+        await tx.conflicts.forget_subject("c" * 64)
+        assert await tx.conflicts.remove("police.investigator", "")
+        assert not await tx.conflicts.remove("police.investigator", "")
+        assert await tx.conflicts.listed() == ()
+
+
+async def test_pushes_are_due_when_new_or_long_ago(store: NodeStore) -> None:
+    one, two = b"1" * 16, b"2" * 16
+    async with store.transaction() as tx:
+        await tx.pushes.add(one)
+        await tx.pushes.looked_at(one, NOW, "e" * 64)
+        await tx.pushes.add(two)
+        assert await tx.pushes.due(NOW - timedelta(hours=1), 10) == (Push(two, None, ""),)
+        assert await tx.pushes.due(NOW, 10) == (Push(two, None, ""), Push(one, NOW, "e" * 64))
+        assert await tx.pushes.due(NOW, 1) == (Push(two, None, ""),)
+        await tx.pushes.add(one)
+        assert await tx.pushes.get(one) == Push(one, None, "e" * 64)
+        await tx.pushes.remove(one)
+        assert await tx.pushes.get(one) is None
+
+
+async def test_patterns_are_counted(store: NodeStore) -> None:
+    async with store.transaction() as tx:
+        for number, officer in enumerate(("a", "a", "b")):
+            await tx.requests.add(
+                replace(
+                    REQUEST, request_id=DocumentId(f"request-{number:04}"), request_hash=str(number) * 64,
+                    officer=PersonId(f"police.{officer}"), case_mac="7" * 64,
+                    subject_mac=str(number // 2) * 64, created=NOW - timedelta(hours=number),
+                )
+            )  # fmt: skip
+        count, received = tx.requests, Direction.RECEIVED
+        assert await count.asked_between(received, "police.a", NOW - timedelta(hours=1), NOW) == 1
+        assert await count.asked_between(received, "police.a", NOW, NOW + timedelta(hours=1)) == 1
+        assert await count.officers_about(received, "0" * 64, NOW - timedelta(days=1)) == 1
+        assert await count.subjects_of_case(received, "police.a", "7" * 64, NOW - timedelta(days=1)) == 1
+        assert await count.forget_subject("0" * 64) == 2
+        forgotten = await count.get(received, "request-0000")
+        assert forgotten is not None and forgotten.wrapped is None and forgotten.subject_mac is None
+        assert await count.of_subject("0" * 64) == ()
+
+
+async def test_a_corrected_release_stands_for_the_first(store: NodeStore) -> None:
+    later = replace(RELEASE, release_hash="6" * 64)
+    async with store.transaction() as tx:
+        await tx.releases.add(RELEASE)
+        await tx.releases.add(later)
+        await tx.retention.purge(RELEASE.release_hash)
+        assert RELEASE.request_id is not None
+        assert await tx.releases.of_request(ReleaseSide.RECEIVED, RELEASE.request_id) == later
+        assert len(await tx.releases.all_of_request(ReleaseSide.RECEIVED, RELEASE.request_id)) == 2
+        await tx.releases.forget_subject(RELEASE.subject_mac)
+        assert await tx.releases.of_subject(ReleaseSide.RECEIVED, RELEASE.subject_mac) == ()
