@@ -9,11 +9,11 @@ decoy, everything withheld) is `not_available`, in the size and timing class of 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import structlog
 
+from agency_node.disclosure.cases import Case, Ready, Refused
 from agency_node.disclosure.context import DisclosureContext, verified_request
 from agency_node.disclosure.decide import Weighed, weigh
 from agency_node.disclosure.evidence import confirms
@@ -33,7 +33,6 @@ from agency_node.disclosure.model import (
     StoredRelease,
     StoredRequest,
 )
-from agency_node.disclosure.records import Holding
 from agency_node.disclosure.supervision import CONFLICT, Occasion, Supervision
 from agency_node.disclosure.vault import RequestContents
 from agency_node.documents import ActivePolicy
@@ -66,53 +65,6 @@ from protos.wire.errors import ErrorCode, RefusedError
 from protos.wire.relay import ToAgency
 
 _log = structlog.get_logger("disclosure")
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One request under decision."""
-
-    stored: StoredRequest
-    request: DisclosureRequest
-    contents: RequestContents = field(repr=False)
-    registry: Registry = field(repr=False)
-    now: datetime
-    asked: datetime
-    approvals: tuple[Envelope, ...] = field(repr=False)
-    #: Set where what was released is corrected: until when the recipient may keep it.
-    until: datetime | None = None
-
-    @property
-    def hash(self) -> Hash256:
-        """The request's document hash."""
-        return Hash256(self.stored.request_hash)
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """Nothing is released; `why` is for this agency's own record, the requester learns the code alone.
-
-    Where even the code would say too much, `told` takes its place.
-    """
-
-    code: RefusalCode
-    why: str
-    policy: SharingPolicy | None = None
-    weighed: Weighed | None = None
-    alarm: str | None = None
-    told: RefusalCode | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """Everything that must be verified before a field is looked at has been."""
-
-    active: ActivePolicy
-    verified: VerifiedRequest
-    holding: Holding | None
-    tally: ApprovalTally
-    emergency: bool
-    alarm: str | None
 
 
 class Holder:

@@ -64,7 +64,7 @@ class Vault:
 
     def item_id(self, *parts: str) -> str:
         """The id of something that is to be raised once: 64 hex digits that say nothing."""
-        return self._mac("item", frame("tallystick/supervision/v1", *parts))
+        return self._mac("item", canonical_json(list(parts)))
 
     def sampled(self, request_id: str, percent: int) -> bool:
         """Whether a request is in the sample: decided by its id and a key that only this node has."""
