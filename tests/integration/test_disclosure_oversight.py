@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import date, timedelta
+from typing import Any
 
 import pytest
 
@@ -356,7 +357,7 @@ async def test_both_privacy_officers_have_it_in_their_queue(world: World) -> Non
     ],
 )
 async def test_break_glass_that_the_policy_does_not_know(
-    world: World, reason: str, changes: dict[str, str], words: str
+    world: World, reason: str, changes: dict[str, Any], words: str
 ) -> None:
     draft = replace(world.draft(tier=2), break_glass=EmergencyClaim(reason, "Now."), **changes)
     with pytest.raises(RefusedError, match=words) as refused:
