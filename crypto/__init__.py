@@ -1,4 +1,4 @@
-"""Cryptography: signed bytes, keys, sealing, derivations, the Merkle log. Refuses a library with known holes."""
+"""Signed bytes, keys, sealing, derivations, the Merkle log. Refuses a library with known holes."""
 
 from importlib.metadata import version
 
