@@ -100,8 +100,9 @@ def default_section(subject_type: Literal["person", "place"]) -> dict[str, JsonV
     """The encoding section that ships for a subject type, as JSON, to adopt in an agreement.
 
     Person: one CLK over names, birth (year, and day with month, so that a partial date still counts), sex,
-    address and postcode. Its weights keep most people who moved above the usual thresholds, at a mean fill of
-    .24: sparser filters match a little better and give far more away to known-pairs attacks.
+    address, town and postcode. Its weights keep most people who moved above the usual thresholds, at a mean
+    fill of .24: sparser filters match a little better and give far more away to known-pairs attacks. The town
+    is light: where few towns are shared by everybody, a heavier one makes strangers alike.
 
     Place: house, street and postcode, the house weighing enough to tell neighbours apart. It is narrow (an
     address is one fact, a postcode another): its agreement needs a signed exception for ``place``.

@@ -57,6 +57,7 @@ def _fields(row: dict[str, str]) -> dict[str, str]:
         "given_names": clean(row["given_name"]),
         "family_name": clean(row["surname"]),
         "address": clean(f"{row['street_number']} {row['address_1']}"),
+        "town": clean(row["suburb"]),
         "postcode": clean(row["postcode"]),
         "birth_year": born[:4],
         "birth_day_month": f"{born[4:6]}-{born[6:8]}" if born else "",
@@ -102,7 +103,7 @@ def test_most_movers_are_found(febrl: tuple[Rows, Rows]) -> None:
     movers = rng.sample(range(len(moved)), 250)
     for mover in movers:
         elsewhere = febrl[1][rng.randrange(len(moved))]
-        for name in ("address", "postcode"):
+        for name in ("address", "town", "postcode"):
             moved[mover].pop(name, None)
             if name in elsewhere:
                 moved[mover][name] = elsewhere[name]

@@ -56,7 +56,7 @@ def test_febrl4_without_truth_and_the_json_contract(febrl: tuple[Rows, Rows], tm
     found = pilot("--agency", f"one={a}", "--agency", f"two={b}", "--truth", "who", "--json")
     assert found.exit_code == 0, found.stderr
     value = json.loads(found.stdout)
-    assert value["f1"] >= 0.985
+    assert value["f1"] >= 0.99
     assert value["precision"] >= 0.995
     best = value["best_possible"]["f1"]
     assert value["f1"] >= best - 0.005

@@ -31,6 +31,7 @@ SUSAN = {
     "birth_day_month": "03-14",
     "sex": "F",
     "address": "14 HIGH STREET",
+    "town": "LEEDS",
     "postcode": "LS11AA",
     "nhs_number": "9434765919",
 }
