@@ -45,6 +45,8 @@ from protos.wire.errors import ErrorCode, RefusedError, UnavailableError
 from protos.wire.linkage import RotationReason, RunState
 
 _log = structlog.get_logger("node")
+#: How soon to look for documents again after something changed.
+_SOON_SECONDS = 1.0
 _WARN_BEFORE_EXPIRY = timedelta(days=14)
 
 
@@ -255,12 +257,21 @@ class Node:
             await asyncio.sleep(self._timings.trust)
 
     async def _documents_loop(self) -> None:
+        """Fetches documents and statuses; soon after something changed, then ever later.
+
+        A new policy is of use only once its providers' statuses are here, and those come as each provider
+        gets to publish its own.
+        """
+        soon = _SOON_SECONDS
         while True:
             self._news.clear()
-            if await self._exchange.refresh_documents(self._broker.documents):
-                self._nudge()
+            changed = await self._exchange.refresh_documents(self._broker.documents)
+            if changed:
+                self._keying.nudge()
+                self._mailbox.nudge()
             await self._set_connected(True)
-            await _wait(self._news, self._timings.documents)
+            woken = await _wait(self._news, min(soon, self._timings.documents))
+            soon = _SOON_SECONDS if changed or woken else min(2 * soon, self._timings.documents)
 
     async def _outbox_loop(self) -> None:
         await self._mailbox.send_loop(self._broker.relay, self._timings.outbox)
@@ -442,10 +453,12 @@ async def _quiet(_progress: Progress) -> None:
     """Nobody is watching."""
 
 
-async def _wait(event: asyncio.Event, seconds: float) -> None:
+async def _wait(event: asyncio.Event, seconds: float) -> bool:
+    """Whether the event came within that time."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
-            await event.wait()
+            return await event.wait()
+    return False
 
 
 def _warn_of_expiry(certificate: bytes, now: datetime) -> None:

@@ -13,6 +13,7 @@ from agency_node.rpc.control_client import ControlClient
 from agency_node.rpc.ports import PictureItem, PreparedDocument, RequestDetail, RequestDraft
 from crypto.envelope import sign_envelope
 from policies.vocabulary import OfficerRole, Purpose
+from protos.wire.errors import ErrorCode, RefusedError
 from protos.wire.terminal import TerminalError
 from tallystick.demo.linking import Clients
 from tallystick.demo.officers import DemoOfficer
@@ -93,20 +94,19 @@ async def ask(
     """
     client = clients[ASKING]
     officer = officers[ASKING]["caseworker"]
-    prepared = await client.prepare_request(
-        RequestDraft(
-            link_token=link.token,
-            purpose=Purpose.DOMESTIC_ABUSE_RISK.value,
-            tier=tier,
-            necessity=_NECESSITY,
-            case_reference=CASE,
-            urgency="urgent",
-            record_types=(),
-            fields=(),
-            officer=officer.person,
-            role=OfficerRole.MARAC_COORDINATOR.value,
-        )
+    draft = RequestDraft(
+        link_token=link.token,
+        purpose=Purpose.DOMESTIC_ABUSE_RISK.value,
+        tier=tier,
+        necessity=_NECESSITY,
+        case_reference=CASE,
+        urgency="urgent",
+        record_types=(),
+        fields=(),
+        officer=officer.person,
+        role=OfficerRole.MARAC_COORDINATOR.value,
     )
+    prepared = await _prepared(client, draft)
     request_id = await client.submit_request(_signed(prepared, officer))
     approver = officers[link.counterpart]["approver"]
     deadline = time.monotonic() + _ANSWER_SECONDS
@@ -116,6 +116,18 @@ async def ask(
             raise DisclosureError(f"{link.counterpart} did not answer in {_ANSWER_SECONDS:.0f} s")
         await asyncio.sleep(0.1)
     return Asked(link.counterpart, tier, detail, await clients[link.counterpart].request(request_id))
+
+
+async def _prepared(client: ControlClient, draft: RequestDraft) -> PreparedDocument:
+    """The request to sign; waits for the provider's status of the policy if that is still on its way."""
+    deadline = time.monotonic() + _ANSWER_SECONDS
+    while True:
+        try:
+            return await client.prepare_request(draft)
+        except RefusedError as refusal:
+            if refusal.code is not ErrorCode.POLICY_NOT_ACTIVE or time.monotonic() > deadline:
+                raise
+        await asyncio.sleep(0.5)
 
 
 async def _approve_if_waiting(client: ControlClient, request_id: str, approver: DemoOfficer) -> None:

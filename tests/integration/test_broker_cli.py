@@ -53,6 +53,7 @@ def test_init_enrol_check(tmp_path: Path) -> None:
         dns_names=["broker.example"],
         ip_addresses=["127.0.0.1"],
     )
+    federation.new_registry(broker_verify_key=request.audit_key)
     answer = tmp_path / "answer.json"
     answer.write_bytes(
         write(
@@ -70,7 +71,7 @@ def test_init_enrol_check(tmp_path: Path) -> None:
     code, output = run(
         "enrol", str(answer), "--config", config, "--fingerprint", fingerprint(federation.root)
     )
-    assert (code, "registry version 1 is in force" in output) == (0, True), output
+    assert (code, "registry version 2 is in force" in output) == (0, True), output
     assert run("check-config", "--config", config) == (0, f"{config}: good\n")
     code, output = run("migrate", "--config", config)
     assert (code, "database at revision" in output) == (0, True)
