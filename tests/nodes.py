@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -60,23 +61,25 @@ postcode = "postcode"
 nhs_number = "nhs"
 """
 _COLUMNS = ("id", "given", "family", "dob", "sex", "house", "street", "town", "postcode", "nhs")
-_GIVEN = ("Amara", "Beth", "Carys", "Dilys", "Esme", "Farah", "Gwen", "Hana", "Imogen", "Jaya", "Kezia")
-_FAMILY = ("Ashdown", "Bevan", "Cole", "Drake", "Ellis", "Frost", "Grange", "Hobbs", "Irwin", "Jupp", "Kerr")
-_STREETS = ("Alder Way", "Birch Road", "Cedar Close", "Damson Street", "Elm Grove", "Fern Lane", "Gorse Hill")
 
 
 def person(number: int, **changes: str) -> dict[str, str]:
-    """A made-up person; different numbers are different people."""
+    """A made-up person; different numbers are different people, who do not resemble each other."""
+    rng = random.Random(number)
+
+    def word(syllables: int) -> str:
+        return "".join(rng.choice("bcdfghklmnprstvw") + rng.choice("aeiou") for _ in range(syllables))
+
     return {
         "id": f"p{number}",
-        "given": f"{_GIVEN[number % 11]} {_GIVEN[(number // 11) % 11]}",
-        "family": f"{_FAMILY[(number * 7 + number // 11) % 11]}{_FAMILY[(number // 5) % 11].lower()}",
-        "dob": f"{1940 + (number * 13) % 60}-{1 + number % 12:02}-{1 + (number * 5) % 28:02}",
-        "sex": "F" if number % 2 else "M",
-        "house": str(1 + (number * 17) % 90),
-        "street": _STREETS[number % 7],
-        "town": "Testham",
-        "postcode": f"TS{1 + number % 20} {1 + number % 9}{'ABDEF'[number % 5]}{'GHJLN'[number // 5 % 5]}",
+        "given": f"{word(3)} {word(2)}".title(),
+        "family": word(4).title(),
+        "dob": f"{rng.randrange(1940, 2005)}-{rng.randrange(1, 13):02}-{rng.randrange(2, 29):02}",
+        "sex": rng.choice("FM"),
+        "house": str(rng.randrange(1, 200)),
+        "street": f"{word(4).title()} Road",
+        "town": word(3).title(),
+        "postcode": f"TS{rng.randrange(1, 20)} {rng.randrange(1, 10)}A{rng.choice('GHJLN')}",
         "nhs": "",
     } | changes
 

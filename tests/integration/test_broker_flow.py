@@ -159,7 +159,7 @@ async def test_a_node_that_vanishes_again_and_again(world: World) -> None:
         resumed = (await world.police.begin(start)).next_sequence
         rest = list(enumerate(batches[resumed:], resumed))
         sending = asyncio.create_task(world.police.send_batches(start.upload_id, rest))
-        await asyncio.sleep(0.005 + 0.004 * (attempt % 5))
+        await asyncio.sleep(0.005 + 0.02 * attempt)
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)
     resumed = (await world.police.begin(start)).next_sequence
