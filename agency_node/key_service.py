@@ -17,7 +17,16 @@ import structlog
 
 from agency_node.documents import PolicyBook
 from agency_node.errors import RetryLaterError
-from agency_node.keying import Fault, KeyAgreement, KeyCommitment, KeyContribution, Terms, begin
+from agency_node.keying import (
+    Fault,
+    KeyAgreement,
+    KeyCommitment,
+    KeyContribution,
+    KeyDispute,
+    KeyDocument,
+    Terms,
+    begin,
+)
 from agency_node.keys import Wrapper
 from agency_node.mailbox import Mailbox, OpenedMessage, RegistryAt
 from agency_node.model import EpochKey, KeyState
@@ -139,6 +148,7 @@ class KeyingService:
         self._wake = asyncio.Event()
         mailbox.on("key-commitment", self._on_commitment)
         mailbox.on("key-contribution", self._on_contribution)
+        mailbox.on("key-dispute", self._on_dispute)
 
     # -- driving
 
@@ -294,27 +304,34 @@ class KeyingService:
     # -- messages
 
     async def _on_commitment(self, tx: NodeTransaction, message: OpenedMessage) -> None:
-        document = open_document(KeyCommitment, message.envelope)
-        _require_author(document.agency, message)
-        agreement, keys = await self._addressed(tx, document)
+        agreement, keys = await self._addressed(tx, message, open_document(KeyCommitment, message.envelope))
         if agreement is not None:
             await self._keep(tx, agreement, agreement.take_commitment(message.envelope, keys))
 
     async def _on_contribution(self, tx: NodeTransaction, message: OpenedMessage) -> None:
-        document = open_document(KeyContribution, message.envelope)
-        _require_author(document.agency, message)
-        agreement, keys = await self._addressed(tx, document)
+        agreement, keys = await self._addressed(tx, message, open_document(KeyContribution, message.envelope))
         if agreement is not None:
-            await self._keep(tx, agreement, agreement.take_contribution(document, keys))
+            await self._keep(tx, agreement, agreement.take_contribution(message.envelope, keys))
+
+    async def _on_dispute(self, tx: NodeTransaction, message: OpenedMessage) -> None:
+        agreement, keys = await self._addressed(tx, message, open_document(KeyDispute, message.envelope))
+        if agreement is not None:
+            await self._keep(tx, agreement, agreement.take_dispute(message.envelope, keys))
 
     async def _addressed(
-        self, tx: NodeTransaction, document: KeyCommitment | KeyContribution
+        self, tx: NodeTransaction, message: OpenedMessage, document: KeyDocument
     ) -> tuple[KeyAgreement | None, Mapping[AgencyId, VerifyKey]]:
         """The agreement that a message is about; None if that epoch is over.
 
         Raises:
-            RetryLaterError: this node does not know of the epoch yet.
+            RefusedError: the sender is not the author. RetryLaterError: this node does not know of the epoch
+                yet.
         """
+        if document.agency != message.sender:
+            raise RefusedError(
+                ErrorCode.ACTING_FOR_ANOTHER,
+                f"{message.sender} sent a key message in the name of {document.agency}",
+            )
         registry = self._registry_at(self._clock())
         agreement = await self._ring.agreement(tx, document.linkage, document.epoch)
         if agreement is not None:
@@ -337,6 +354,7 @@ class KeyingService:
                 fault=after.fault.value,
                 culprit=str(after.culprit or ""),
             )
+            await self._send(tx, after, "key-dispute", after.dispute(self._identity.signer))
         await self._ring.put(tx, after, self._clock())
         self.nudge()
 
@@ -358,13 +376,6 @@ class KeyingService:
 def _keys(registry: Registry, members: tuple[AgencyId, ...]) -> dict[AgencyId, VerifyKey]:
     listed = {member: registry.agency(member) for member in members}
     return {member: agency.node_verify_key for member, agency in listed.items() if agency is not None}
-
-
-def _require_author(author: AgencyId, message: OpenedMessage) -> None:
-    if author != message.sender:
-        raise RefusedError(
-            ErrorCode.ACTING_FOR_ANOTHER, f"{message.sender} sent a key message in the name of {author}"
-        )
 
 
 def _status(agreement: KeyAgreement) -> KeyStatus:

@@ -9,8 +9,9 @@
 
 Whoever misbehaves is named. A contribution that does not fit its commitment is signed by its author. Two
 different commitments of one author, which other participants' echoes bring together, are both signed by it.
-Whoever withholds is simply still waited for. A failed agreement stays failed: its contributions are never
-used again, and a new epoch begins with new ones.
+Whoever finds a fault sends that evidence to every other participant, which judges it for itself: otherwise
+somebody who saw only the honest half would wait for ever. Whoever withholds is simply still waited for. A
+failed agreement stays failed: its contributions are never used again, and a new epoch begins with new ones.
 
 Messages may come in any order and more than once; values are immutable, so a refused one changes nothing.
 """
@@ -20,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from agency_node.model import KeyState
 from crypto.canonical import JsonValue, b64u, canonical_json, parse_canonical, unb64u
@@ -81,6 +82,28 @@ class KeyContribution:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyDispute:
+    """`key-dispute/v1`: signed, and sealed to one other participant.
+
+    `evidence`: the envelopes, signed by the participant that misbehaved, which show it: two commitments, or a
+    contribution.
+    """
+
+    KIND: ClassVar[str] = "key-dispute/v1"
+
+    federation: FederationId
+    linkage: LinkageId
+    epoch: int
+    agreement_hash: Hash256
+    agency: AgencyId
+    evidence: tuple[Base64Url, ...] = field(repr=False)
+
+
+KeyDocument = KeyCommitment | KeyContribution | KeyDispute
+_Document = TypeVar("_Document", KeyCommitment, KeyContribution, KeyDispute)
+
+
+@dataclass(frozen=True, slots=True)
 class Terms:
     """What a key agreement is about. Participants' keys come from the registry, never from a message."""
 
@@ -90,7 +113,7 @@ class Terms:
     agreement_hash: Hash256
     members: tuple[AgencyId, ...]
 
-    def owns(self, document: KeyCommitment | KeyContribution) -> bool:
+    def owns(self, document: KeyDocument) -> bool:
         """Whether a message is about exactly this."""
         return (
             document.federation == self.federation
@@ -116,6 +139,8 @@ class KeyAgreement:
     opened: bool = False
     fault: Fault | None = None
     culprit: AgencyId | None = None
+    #: What shows the fault, signed by the culprit, as envelopes.
+    evidence: tuple[bytes, ...] = field(default=(), repr=False)
 
     # -- where it stands
 
@@ -180,7 +205,7 @@ class KeyAgreement:
         Raises:
             KeyingError: about another agreement. CryptoError, DocumentError: forged or malformed.
         """
-        document = _verified_commitment(envelope, keys)
+        document = _verified(KeyCommitment, envelope, keys)
         if not self.terms.owns(document):
             raise KeyingError("a commitment is about another key agreement")
         if self.state in (KeyState.FAILED, KeyState.OPEN):
@@ -189,38 +214,62 @@ class KeyAgreement:
         if held is None:
             return replace(self, commitments={**self.commitments, document.agency: envelope.to_bytes()})
         if self._commitment(document.agency) != document.commitment:
-            return self.failed(Fault.EQUIVOCATION, document.agency)
+            held_envelope = Envelope.from_bytes(held)
+            return self.failed(Fault.EQUIVOCATION, document.agency, held_envelope, envelope)
         return self
 
-    def take_contribution(
-        self, document: KeyContribution, keys: Mapping[AgencyId, VerifyKey]
-    ) -> KeyAgreement:
-        """With a participant's contribution; `document` is verified as signed by `document.agency`.
+    def take_contribution(self, envelope: Envelope, keys: Mapping[AgencyId, VerifyKey]) -> KeyAgreement:
+        """With a participant's contribution, sent by itself or shown as evidence.
 
         Raises:
-            KeyingError: about another agreement. CryptoError, DocumentError: an echo is forged or malformed.
+            KeyingError: about another agreement. CryptoError, DocumentError: it or an echo is forged or
+                malformed.
         """
+        document = _verified(KeyContribution, envelope, keys)
         if not self.terms.owns(document):
             raise KeyingError("a contribution is about another key agreement")
         if self.state in (KeyState.FAILED, KeyState.OPEN):
             return self
+        author = document.agency
         echoed = [Envelope.from_bytes(unb64u(item)) for item in document.commitments]
         agreement = self
-        for envelope in echoed:
-            agreement = agreement.take_commitment(envelope, keys)
+        for echo in echoed:
+            agreement = agreement.take_commitment(echo, keys)
         if agreement.fault is not None:
             return agreement
-        authors = [_verified_commitment(envelope, keys).agency for envelope in echoed]
+        authors = [_verified(KeyCommitment, echo, keys).agency for echo in echoed]
         if sorted(authors) != sorted(self.terms.members):
-            return agreement.failed(Fault.WRONG_TRANSCRIPT, document.agency)
+            return agreement.failed(Fault.WRONG_TRANSCRIPT, author, envelope)
         if agreement.transcript.hex() != document.transcript:
-            return agreement.failed(Fault.WRONG_TRANSCRIPT, document.agency)
+            return agreement.failed(Fault.WRONG_TRANSCRIPT, author, envelope)
         contribution = bytes.fromhex(document.contribution)
-        if not _fits(contribution, agreement._commitment(document.agency), document):
-            return agreement.failed(Fault.WRONG_CONTRIBUTION, document.agency)
-        if document.agency == self.me:
+        if not _fits(contribution, agreement._commitment(author), document):
+            return agreement.failed(Fault.WRONG_CONTRIBUTION, author, envelope)
+        if author == self.me:
             return agreement
-        return replace(agreement, contributions={**agreement.contributions, document.agency: contribution})
+        return replace(agreement, contributions={**agreement.contributions, author: contribution})
+
+    def take_dispute(self, envelope: Envelope, keys: Mapping[AgencyId, VerifyKey]) -> KeyAgreement:
+        """With the evidence by which another participant found a fault; its word alone changes nothing.
+
+        Raises:
+            KeyingError: about another agreement, or the evidence shows no fault. CryptoError, DocumentError:
+                forged or malformed.
+        """
+        document = _verified(KeyDispute, envelope, keys)
+        if not self.terms.owns(document):
+            raise KeyingError("a dispute is about another key agreement")
+        agreement = self
+        for shown in (Envelope.from_bytes(unb64u(item)) for item in document.evidence):
+            if shown.payload_type == payload_type(KeyCommitment):
+                agreement = agreement.take_commitment(shown, keys)
+            else:
+                agreement = agreement.take_contribution(shown, keys)
+        if agreement.fault is None:
+            raise KeyingError(
+                f"{document.agency} disputes the key agreement, but its evidence shows no fault"
+            )
+        return agreement
 
     def reveal(self, signer: Signer) -> tuple[KeyAgreement, Envelope]:
         """This participant's contribution to send to every other one, once all have committed.
@@ -250,9 +299,28 @@ class KeyAgreement:
             raise KeyingError("an epoch opens only with every contribution")
         return replace(self, opened=True)
 
-    def failed(self, fault: Fault, culprit: AgencyId | None) -> KeyAgreement:
-        """The agreement has come to nothing, and who is to blame where that is known."""
-        return replace(self, fault=fault, culprit=culprit)
+    def failed(self, fault: Fault, culprit: AgencyId | None, *evidence: Envelope) -> KeyAgreement:
+        """The agreement has come to nothing, who is to blame where that is known, and what shows it."""
+        shown = tuple(envelope.to_bytes() for envelope in evidence)
+        return replace(self, fault=fault, culprit=culprit, evidence=shown)
+
+    def dispute(self, signer: Signer) -> Envelope:
+        """What to send to every other participant once a fault has been found.
+
+        Raises:
+            KeyingError: there is nothing to show.
+        """
+        if not self.evidence:
+            raise KeyingError("a dispute needs evidence")
+        document = KeyDispute(
+            federation=self.terms.federation,
+            linkage=self.terms.linkage,
+            epoch=self.terms.epoch,
+            agreement_hash=self.terms.agreement_hash,
+            agency=self.me,
+            evidence=tuple(Base64Url(b64u(item)) for item in self.evidence),
+        )
+        return sign_envelope(payload_type(KeyDispute), write(document), [signer])
 
     # -- at rest
 
@@ -273,6 +341,7 @@ class KeyAgreement:
             "opened": self.opened,
             "fault": self.fault.value if self.fault else "",
             "culprit": str(self.culprit or ""),
+            "evidence": [b64u(item) for item in self.evidence],
         }
         return canonical_json(value)
 
@@ -283,10 +352,12 @@ class KeyAgreement:
         assert isinstance(value, dict)  # encrypted and authenticated by this node itself
         members = value["members"]
         commitments, contributions = value["commitments"], value["contributions"]
+        evidence = value["evidence"]
         epoch = value["epoch"]
         assert isinstance(members, list)
         assert isinstance(commitments, dict)
         assert isinstance(contributions, dict)
+        assert isinstance(evidence, list)
         assert isinstance(epoch, int)
         terms = Terms(
             FederationId(str(value["federation"])),
@@ -305,6 +376,7 @@ class KeyAgreement:
             opened=value["opened"] is True,
             fault=Fault(str(value["fault"])) if value["fault"] else None,
             culprit=AgencyId(str(value["culprit"])) if value["culprit"] else None,
+            evidence=tuple(unb64u(str(item)) for item in evidence),
         )
 
 
@@ -326,14 +398,15 @@ def begin(terms: Terms, me: AgencyId, contribution: bytes, signer: Signer) -> tu
     return KeyAgreement(terms, me, contribution, {me: envelope.to_bytes()}, {}), envelope
 
 
-def _verified_commitment(envelope: Envelope, keys: Mapping[AgencyId, VerifyKey]) -> KeyCommitment:
-    if envelope.payload_type != payload_type(KeyCommitment):
-        raise DocumentError("expected a key commitment")
-    document = parse(KeyCommitment, envelope.payload)
+def _verified(kind: type[_Document], envelope: Envelope, keys: Mapping[AgencyId, VerifyKey]) -> _Document:
+    """The document in an envelope, as signed by its author, who takes part."""
+    if envelope.payload_type != payload_type(kind):
+        raise DocumentError(f"expected {payload_type(kind)}, found {envelope.payload_type}")
+    document = parse(kind, envelope.payload)
     key = keys.get(document.agency)
     if key is None:
-        raise KeyingError("a commitment is by an agency that does not take part")
-    require_signature(envelope, key, payload_type(KeyCommitment))
+        raise KeyingError("a key message is by an agency that does not take part")
+    require_signature(envelope, key, payload_type(kind))
     return document
 
 

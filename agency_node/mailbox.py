@@ -43,6 +43,7 @@ PURPOSES = frozenset(
     {
         "key-commitment",
         "key-contribution",
+        "key-dispute",
         "disclosure-request",
         "disclosure-answer",
         "disclosure-receipt",

@@ -14,6 +14,8 @@ from agency_node.keying import (
     KeyAgreement,
     KeyCommitment,
     KeyContribution,
+    KeyDispute,
+    KeyDocument,
     KeyingError,
     Terms,
     begin,
@@ -57,8 +59,8 @@ def contribution_of(agreement: KeyAgreement) -> tuple[KeyAgreement, KeyContribut
     return after, open_document(KeyContribution, envelope)
 
 
-def resigned(document: KeyCommitment) -> Envelope:
-    return sign_envelope(payload_type(KeyCommitment), write(document), [key_of(f"node {document.agency}")])
+def resigned(document: KeyDocument) -> Envelope:
+    return sign_envelope(payload_type(type(document)), write(document), [key_of(f"node {document.agency}")])
 
 
 @settings(max_examples=40, deadline=None)
@@ -83,7 +85,7 @@ def test_any_order_with_repetitions_and_restarts_gives_everybody_the_same_key(da
         if envelope.payload_type == payload_type(KeyCommitment):
             view = view.take_commitment(envelope, KEYS)
         else:
-            view = view.take_contribution(open_document(KeyContribution, envelope), KEYS)
+            view = view.take_contribution(envelope, KEYS)
         if view.committed and not view.revealed:
             view, revealed = view.reveal(key_of(f"node {receiver}"))
             waiting += [(other, revealed) for other in view.others]
@@ -103,7 +105,7 @@ def test_another_epoch_has_another_key() -> None:
         documents = {member: contribution_of(view)[1] for member, view in views.items()}
         view = contribution_of(views[CARE])[0]
         for member in (NHS, POLICE):
-            view = view.take_contribution(documents[member], KEYS)
+            view = view.take_contribution(resigned(documents[member]), KEYS)
         keys.add(view.key)
     assert len(keys) == 2
 
@@ -119,7 +121,7 @@ def test_nobody_reveals_before_all_have_committed() -> None:
 def test_withheld_contribution_names_who_is_waited_for() -> None:
     views = committed()
     view, _ = contribution_of(views[CARE])
-    view = view.take_contribution(contribution_of(views[NHS])[1], KEYS)
+    view = view.take_contribution(resigned(contribution_of(views[NHS])[1]), KEYS)
     assert (view.state, view.waiting_for) == (KeyState.REVEALING, (POLICE,))
     with pytest.raises(KeyingError):
         _ = view.key
@@ -128,10 +130,10 @@ def test_withheld_contribution_names_who_is_waited_for() -> None:
 def test_wrong_contribution_is_blamed_on_its_author() -> None:
     views = committed()
     bad = replace(contribution_of(views[NHS])[1], contribution=HexBytes("00" * 32))
-    view = views[CARE].take_contribution(bad, KEYS)
+    view = views[CARE].take_contribution(resigned(bad), KEYS)
     assert (view.fault, view.culprit, view.state) == (Fault.WRONG_CONTRIBUTION, NHS, KeyState.FAILED)
     short = replace(contribution_of(views[NHS])[1], contribution=HexBytes("00"))
-    assert views[CARE].take_contribution(short, KEYS).culprit == NHS
+    assert views[CARE].take_contribution(resigned(short), KEYS).culprit == NHS
 
 
 def test_equivocation_comes_to_light_through_the_others_echo() -> None:
@@ -146,10 +148,44 @@ def test_equivocation_comes_to_light_through_the_others_echo() -> None:
         police = police.take_commitment(envelope, KEYS)
     assert care.committed and police.committed
     _, from_police = contribution_of(police)
-    view = care.take_contribution(from_police, KEYS)
+    view = care.take_contribution(resigned(from_police), KEYS)
     assert (view.fault, view.culprit) == (Fault.EQUIVOCATION, NHS)
     direct = care.take_commitment(to_police, KEYS)
     assert (direct.fault, direct.culprit) == (Fault.EQUIVOCATION, NHS)
+
+
+def test_whoever_finds_a_fault_convinces_those_who_saw_only_the_honest_half() -> None:
+    """Care would otherwise wait for ever for the contribution of the police, who stopped at the fault."""
+    views = committed()
+    two_faced = views[POLICE].take_commitment(begun(NHS, 2)[1], KEYS)
+    false = replace(contribution_of(views[NHS])[1], contribution=HexBytes("00" * 32))
+    cheated = views[POLICE].take_contribution(resigned(false), KEYS)
+    for found, fault in ((two_faced, Fault.EQUIVOCATION), (cheated, Fault.WRONG_CONTRIBUTION)):
+        dispute = KeyAgreement.from_bytes(found.to_bytes()).dispute(key_of("node police"))
+        view = views[CARE].take_dispute(dispute, KEYS)
+        assert (view.fault, view.culprit, view.state) == (fault, NHS, KeyState.FAILED)
+        assert view.take_dispute(dispute, KEYS) == view
+        fresh = begun(CARE)[0].take_dispute(dispute, KEYS)
+        assert (fresh.fault, fresh.culprit) == (fault, NHS)
+
+
+def test_a_dispute_without_proof_changes_nothing() -> None:
+    """Else one participant could stop every agreement and put the blame on another."""
+    views = committed()
+    honest = contribution_of(views[NHS])[1]
+    accuser = key_of("node police")
+    for shown in (resigned(honest), begun(NHS)[1]):
+        accusation = views[POLICE].failed(Fault.WRONG_CONTRIBUTION, NHS, shown).dispute(accuser)
+        with pytest.raises(KeyingError, match="evidence shows no fault"):
+            views[CARE].take_dispute(accusation, KEYS)
+    forged = sign_envelope(
+        payload_type(KeyContribution), write(replace(honest, contribution=HexBytes("00" * 32))), [accuser]
+    )
+    framed = views[POLICE].failed(Fault.WRONG_CONTRIBUTION, NHS, forged).dispute(accuser)
+    with pytest.raises(CryptoError):
+        views[CARE].take_dispute(framed, KEYS)
+    with pytest.raises(KeyingError, match="needs evidence"):
+        views[CARE].failed(Fault.KEY_MISMATCH, None).dispute(accuser)
 
 
 def test_a_participant_cannot_frame_another_with_a_forged_echo() -> None:
@@ -162,7 +198,7 @@ def test_a_participant_cannot_frame_another_with_a_forged_echo() -> None:
         commitments=(*document.commitments[:2], Base64Url(b64u(forged.to_bytes()))),
     )
     with pytest.raises(SignatureError):
-        views[CARE].take_contribution(framed, KEYS)
+        views[CARE].take_contribution(resigned(framed), KEYS)
     assert views[CARE].fault is None
 
 
@@ -174,7 +210,7 @@ def test_wrong_transcript_or_missing_echo_is_blamed_on_its_author() -> None:
         replace(document, commitments=document.commitments[:2]),
         replace(document, commitments=(document.commitments[0],) * 3),
     ):
-        view = views[CARE].take_contribution(bad, KEYS)
+        view = views[CARE].take_contribution(resigned(bad), KEYS)
         assert (view.fault, view.culprit) == (Fault.WRONG_TRANSCRIPT, NHS)
 
 
@@ -194,7 +230,11 @@ def test_messages_of_another_agreement_are_refused_without_blame(changes: dict[s
         views[CARE].take_commitment(resigned(commitment), KEYS)
     contribution = replace(contribution_of(views[NHS])[1], **changes)  # type: ignore[arg-type] # real fields
     with pytest.raises(KeyingError):
-        views[CARE].take_contribution(contribution, KEYS)
+        views[CARE].take_contribution(resigned(contribution), KEYS)
+    found = views[POLICE].take_commitment(begun(NHS, 2)[1], KEYS)
+    dispute = open_document(KeyDispute, found.dispute(key_of("node police")))
+    with pytest.raises(KeyingError):
+        views[CARE].take_dispute(resigned(replace(dispute, **changes)), KEYS)  # type: ignore[arg-type] # real fields
 
 
 def test_commitment_signed_by_another_is_refused() -> None:
@@ -210,7 +250,7 @@ def test_commitment_signed_by_another_is_refused() -> None:
 def test_a_failed_agreement_stays_failed_and_secrets_stay_out_of_repr() -> None:
     views = committed()
     failed = views[CARE].failed(Fault.KEY_MISMATCH, None)
-    assert failed.take_contribution(contribution_of(views[NHS])[1], KEYS) == failed
+    assert failed.take_contribution(resigned(contribution_of(views[NHS])[1]), KEYS) == failed
     assert KeyAgreement.from_bytes(failed.to_bytes()) == failed
     with pytest.raises(KeyingError):
         failed.reveal(key_of("node care"))
