@@ -88,6 +88,9 @@ class LinkBook:
                 return
             await tx.links.set_cursor(linkage_id, fresh[-1].cursor)
             subjects = await tx.handles.by_handles(linkage_id, {event.link.handle for event in fresh})
+            # What this bunch tells or changes is put after this, so that only what was held before goes.
+            recalled = {event.link.token for event in fresh if _recalls(event, linkage_id)}
+            gone = set(await tx.links.recall(recalled))
             told: list[tuple[LinkEventKind, KnownLink, SubjectId]] = []
             held: dict[bytes, KnownLink] = {}
             for event in fresh:
@@ -96,7 +99,8 @@ class LinkBook:
                 if link.linkage_id != linkage_id:
                     _log.warning("link of another linkage ignored", linkage=linkage_id)
                 elif event.kind is LinkEventKind.RECALLED:
-                    known = held.pop(link.token, None) is not None or await tx.links.recall(link.token)
+                    known = held.pop(link.token, None) is not None or link.token in gone
+                    gone.discard(link.token)
                     if known and subject_id is not None:
                         told.append((event.kind, link, subject_id))
                 elif subject_id is None:
@@ -140,12 +144,19 @@ class LinkBook:
         self, tx: NodeTransaction, linkage_id: LinkageId | None, subject_id: SubjectId | None, now: datetime
     ) -> tuple[SubjectLink, ...]:
         """Links for a list: of one linkage or all, of one subject or all."""
-        found: list[SubjectLink] = []
-        for link in await tx.links.all(linkage_id):
-            subject = await tx.handles.subject_of(link.linkage_id, link.handle)
-            if subject is not None and subject_id in (None, subject) and now < link.expires:
-                found.append(SubjectLink(link, subject))
-        return tuple(found)
+        if subject_id is not None:
+            return tuple(
+                SubjectLink(link, subject_id)
+                for link in await self.of_subject(tx, subject_id, now)
+                if linkage_id in (None, link.linkage_id)
+            )
+        links = [link for link in await tx.links.all(linkage_id) if now < link.expires]
+        handles: dict[LinkageId, set[bytes]] = {}
+        for link in links:
+            handles.setdefault(link.linkage_id, set()).add(link.handle)
+        subjects = {name: await tx.handles.by_handles(name, known) for name, known in handles.items()}
+        found = ((link, subjects[link.linkage_id].get(link.handle)) for link in links)
+        return tuple(SubjectLink(link, subject) for link, subject in found if subject is not None)
 
     def _entry(self, kind: LinkEventKind, link: KnownLink, subject_id: SubjectId) -> Append:
         recalled = kind is LinkEventKind.RECALLED
@@ -194,6 +205,10 @@ async def _bunched(events: AsyncGenerator[LinkEvent, None]) -> AsyncGenerator[li
     finally:
         filling.cancel()
         await asyncio.gather(filling, return_exceptions=True)
+
+
+def _recalls(event: LinkEvent, linkage_id: LinkageId) -> bool:
+    return event.kind is LinkEventKind.RECALLED and event.link.linkage_id == linkage_id
 
 
 def _known(link: Link) -> KnownLink:

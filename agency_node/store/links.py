@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,6 +13,8 @@ from agency_node.model import KnownLink
 from agency_node.store.schema import LINK_CURSORS, LINKS
 from policies.ids import AgencyId, LinkageId
 from protos.wire.linkage import Strength
+
+_CHUNK = 500
 
 
 class LinkRepository:
@@ -43,11 +45,15 @@ class LinkRepository:
             ],
         )
 
-    async def recall(self, token: bytes) -> bool:
-        """Forgets a link; whether it was held."""
-        held = await self.by_token(token)
-        await self._session.execute(sa.delete(LINKS).where(LINKS.c.token == token))
-        return held is not None
+    async def recall(self, tokens: Collection[bytes]) -> frozenset[bytes]:
+        """Forgets links; which of them were held."""
+        held: set[bytes] = set()
+        wanted = list(tokens)
+        for start in range(0, len(wanted), _CHUNK):
+            these = LINKS.c.token.in_(wanted[start : start + _CHUNK])
+            held.update(await self._session.scalars(sa.select(LINKS.c.token).where(these)))
+            await self._session.execute(sa.delete(LINKS).where(these))
+        return frozenset(held)
 
     async def by_token(self, token: bytes) -> KnownLink | None:
         """The link of a token."""

@@ -327,7 +327,7 @@ async def test_pushed_once_and_again_when_a_record_changes(world: World) -> None
 async def test_a_pushed_release_waits_until_its_link_is_told(world: World) -> None:
     await told(world)
     async with world.police.store.transaction() as tx:
-        await tx.links.recall(TOKEN.raw)
+        await tx.links.recall([TOKEN.raw])
     await world.care.disclosure.keep_house()
     await world.deliver()
     assert await world.police.actions() == []
