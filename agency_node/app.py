@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import os
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -43,6 +41,7 @@ from protos.wire.channels import broker_channel
 from protos.wire.documents import DocumentBundle
 from protos.wire.errors import ErrorCode, RefusedError, UnavailableError
 from protos.wire.linkage import RotationReason, RunState
+from protos.wire.lockfile import locked
 
 _log = structlog.get_logger("node")
 #: How soon to look for documents again after something changed.
@@ -471,12 +470,7 @@ def _warn_of_expiry(certificate: bytes, now: datetime) -> None:
 
 
 def _locked(path: Path) -> IO[str]:
-    """Holds a lock file for the life of the node: two nodes on one data folder would spoil it."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    file = os.fdopen(descriptor, "r+")
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
+        return locked(path)
+    except BlockingIOError:
         raise NodeConfigError(f"another node is using {path.parent}; stop it first") from None
-    return file

@@ -22,18 +22,17 @@ from crypto.errors import CryptoError
 from policies.agreement import LinkageAgreement
 from policies.codec import open_document, payload_type, write
 from policies.errors import LifecycleError, PolicyError
-from policies.ids import AgencyId, Hash256, LinkageId, PersonId
+from policies.ids import AgencyId, Hash256, LinkageId
 from policies.lifecycle import (
     IN_LIFE,
     PolicyState,
     Stage,
-    VerifiedEvent,
     apply_event,
     stage_at,
     verify_event,
 )
-from policies.quorum import Signatory
 from policies.registry import Registry
+from policies.replay import state_after
 from policies.sharing import SharingPolicy
 from policies.signing import SignedDocument
 from policies.statements import PolicyAction, PolicyEvent
@@ -52,9 +51,6 @@ from protos.wire.errors import ErrorCode, RefusedError
 
 _log = structlog.get_logger("documents")
 _Verified = TypeVar("_Verified", VerifiedAgreement, VerifiedPolicy)
-_STOPPING = frozenset({PolicyAction.SUSPEND, PolicyAction.REVOKE})
-#: Stands for the officer of a stopping event whose key the registry no longer lists.
-_FORMER = PersonId("former")
 _EVENT_ENTRIES = {
     PolicyAction.SUSPEND: AuditAction.POLICY_SUSPENDED,
     PolicyAction.REVOKE: AuditAction.POLICY_REVOKED,
@@ -355,29 +351,7 @@ def _counted(verified: _Verified) -> _Verified:
 def _replayed(
     bundle: DocumentBundle, policy: SharingPolicy, registry: Registry, now: datetime
 ) -> PolicyState:
-    """The state after the accepted events, each at its own time; a fully signed policy begins as `signed`.
-
-    What stops sharing was verified when it was accepted and goes on counting even if its officer was removed
-    from the registry since; what resumes sharing must verify again.
-    """
-    digest = Envelope.from_bytes(bundle.document).digest
-    state = PolicyState(Hash256(digest), Stage.SIGNED, 0, policy.not_before)
-    for data in bundle.events:
-        envelope = Envelope.from_bytes(data)
-        event = open_document(PolicyEvent, envelope)
-        moment = min(event.signed_at, now)
-        try:
-            verified = verify_event(envelope, policy, registry, event.signed_at)
-        except (PolicyError, CryptoError):
-            if event.action not in _STOPPING:
-                continue
-            verified = VerifiedEvent(event, Signatory(_FORMER, event.organisation, event.role))
-        try:
-            state = apply_event(state, verified, policy, registry, moment)
-        except LifecycleError:
-            if event.action in _STOPPING and stage_at(state, policy, now) is Stage.ACTIVE:
-                raise
-    return state
+    return state_after(Envelope.from_bytes(bundle.document).digest, policy, bundle.events, registry, now)
 
 
 def _described(bundle: DocumentBundle, registry: Registry, now: datetime) -> tuple[str, str, int]:

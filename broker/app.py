@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import os
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,12 +21,10 @@ from broker.catalogue import Catalogue
 from broker.config import BrokerConfig, ConfigError, RelayConfig
 from broker.documents import DocumentService
 from broker.epochs import EpochService
-from broker.errors import translate
 from broker.holds import HoldService
 from broker.links import LinkService
 from broker.lookups import LookUpService
 from broker.matcher import Matcher
-from broker.metrics import Metrics
 from broker.probing import ProbingWatch
 from broker.relay import RelayService
 from broker.rpc.audit import AuditServicer
@@ -50,7 +46,10 @@ from crypto.signers import load_signer
 from protos.wire.channels import TlsIdentity, server_credentials
 from protos.wire.errors import RefusedError
 from protos.wire.limits import LIMITS, MIB, Limits
+from protos.wire.lockfile import locked
+from protos.wire.metrics import CallMetrics
 from protos.wire.peers import Peer, spiffe_uri
+from protos.wire.refusals import translator
 from protos.wire.safelog import places_of
 from protos.wire.server import SERVER_OPTIONS, Context, Gatekeeper
 
@@ -91,7 +90,7 @@ class Broker:
         self._audit = AuditLog(signer, config.federation, details_key, clock)
         self._bell = Bell()
         self._health = Health()
-        self.metrics = Metrics()
+        self.metrics = CallMetrics("broker")
         self._lock: IO[str] | None = None
         self._housekeeper: asyncio.Task[None] | None = None
         self._releaser: asyncio.Task[None] | None = None
@@ -255,7 +254,7 @@ class Broker:
         return SqlStore(engine)
 
     async def _serve(self) -> None:
-        gatekeeper = Gatekeeper(self._authenticate, translate, self.metrics.observe)
+        gatekeeper = Gatekeeper(self._authenticate, translator(), self.metrics.observe)
         server = self._server = grpc.aio.server(interceptors=[gatekeeper], options=SERVER_OPTIONS)
         documents = DocumentService(
             self._store, self._trust, self._audit, self._epochs.ensure, self.documents_changed, self._clock
@@ -298,8 +297,9 @@ class Broker:
         self.metrics.gauge("holds_open", "What waits for an officer's word.", lambda: self._open_holds)
         self.metrics.gauge("holds_raised", "Alarms since the start.", lambda: self._holds.raised.total())
         if self._config.metrics:
+            host, _, port = self._config.metrics.rpartition(":")
             try:
-                self.metrics_port = self.metrics.serve(self._config.metrics)
+                self.metrics_port = self.metrics.serve(host, int(port))
             except OSError as error:
                 raise ConfigError(f"metrics: cannot listen on {self._config.metrics}: {error}") from None
 
@@ -325,12 +325,7 @@ def _read(path: Path, place: str) -> bytes:
 
 
 def _locked(path: Path) -> IO[str]:
-    """Holds a lock file for the life of the broker: two brokers on one data directory would spoil it."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    file = os.fdopen(descriptor, "r+")
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
+        return locked(path)
+    except BlockingIOError:
         raise ConfigError(f"another broker is using {path.parent}; stop it first") from None
-    return file

@@ -18,24 +18,19 @@ from broker.trust import TrustService
 from crypto.envelope import Envelope
 from crypto.errors import CryptoError
 from policies.codec import open_document
-from policies.errors import LifecycleError, PolicyError
+from policies.errors import PolicyError
 from policies.evaluate import PolicyEvaluator
-from policies.ids import Hash256, PersonId
-from policies.lifecycle import PolicyState, Stage, VerifiedEvent, apply_event, stage_at, verify_event
-from policies.quorum import Signatory
+from policies.lifecycle import PolicyState, Stage
 from policies.registry import Registry
+from policies.replay import state_after
 from policies.sharing import SharingPolicy
 from policies.signing import SignedDocument
-from policies.statements import PolicyAction, PolicyEvent
 from policies.status import StatusSnapshot, ceiling_at_provider
 from policies.verified import verify_agreement, verify_policy
 from protos.wire.documents import DocumentKind
 from protos.wire.errors import ErrorCode, RefusedError
 
 _log = structlog.get_logger("catalogue")
-_STOPPING = frozenset({PolicyAction.SUSPEND, PolicyAction.REVOKE})
-#: Stands for the officer of a stopping event whose key the registry no longer lists.
-_FORMER = PersonId("former")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,35 +165,11 @@ def verified_linkage(document: StoredDocument, registry: Registry, clock: Clock)
     return Linkage(verified.agreement, document.hash)
 
 
-def first_state(document_hash: str, policy: SharingPolicy) -> PolicyState:
-    """A fully signed policy begins as `signed`, sequence 0: the broker never sees drafts."""
-    return PolicyState(Hash256(document_hash), Stage.SIGNED, 0, policy.not_before)
-
-
 def replayed(
     document: StoredDocument, policy: SharingPolicy, registry: Registry, clock: Clock
 ) -> PolicyState:
-    """The state after the accepted events, each at its own time.
-
-    What stops sharing was verified when it was accepted and goes on counting even if its officer was removed
-    from the registry since; what resumes sharing must verify again.
-    """
-    state = first_state(document.hash, policy)
-    for data in document.events:
-        envelope = Envelope.from_bytes(data)
-        event = open_document(PolicyEvent, envelope)
-        try:
-            verified = verify_event(envelope, policy, registry, event.signed_at)
-        except (PolicyError, CryptoError):
-            if event.action not in _STOPPING:
-                continue
-            verified = VerifiedEvent(event, Signatory(_FORMER, event.organisation, event.role))
-        try:
-            state = apply_event(state, verified, policy, registry, event.signed_at)
-        except LifecycleError:
-            if event.action in _STOPPING and stage_at(state, policy, clock()) is Stage.ACTIVE:
-                raise
-    return state
+    """The policy's state after the accepted events; it begins as `signed`: the broker never sees drafts."""
+    return state_after(document.hash, policy, document.events, registry, clock())
 
 
 async def newest_version(tx: Transaction, kind: DocumentKind, subject: str) -> StoredDocument | None:

@@ -62,7 +62,7 @@ class DocumentService:
 
         Raises:
             RefusedError: NOT_A_PARTY, QUORUM_NOT_MET, LIFECYCLE_REFUSED for a version that does not follow;
-                what `broker.errors.translate` makes of malformed or forged documents.
+                what `protos.wire.refusals` makes of malformed or forged documents.
         """
         if bundle.events:
             raise RefusedError(

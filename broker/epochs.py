@@ -55,6 +55,22 @@ class EpochService:
             raise UnavailableError(f"a newer agreement of {linkage.id} is being put into force; try again")
         return await self._open(tx, linkage, current.epoch + 1 if current else 1)
 
+    async def require_open(self, tx: Transaction, linkage: Linkage, epoch: int) -> None:
+        """Nothing is taken in, matched or looked up but in the current epoch, once everybody has its key.
+
+        Raises:
+            RefusedError: WRONG_EPOCH, EPOCH_NOT_OPEN.
+        """
+        current = await self.ensure(tx, linkage)
+        if epoch != current.epoch:
+            raise RefusedError(
+                ErrorCode.WRONG_EPOCH, f"the current epoch of {linkage.id} is {current.epoch}, not {epoch}"
+            )
+        if current.state is not EpochState.OPEN:
+            raise RefusedError(
+                ErrorCode.EPOCH_NOT_OPEN, f"epoch {epoch} of {linkage.id} is {current.state.value}, not open"
+            )
+
     async def current(self, agency: str, linkage_id: str) -> Epoch:
         """The current epoch and who confirmed its key."""
         linkage = self._catalogue.linkage_for(linkage_id, agency)

@@ -18,7 +18,7 @@ from broker.rows import handles_of
 from broker.store.model import Segment, Subject
 from broker.store.ports import BrokerStore
 from protos.wire.errors import ErrorCode, RefusedError
-from protos.wire.linkage import EncodingBatch, EpochState, Link, check_batch
+from protos.wire.linkage import EncodingBatch, Link, check_batch
 
 
 class LookUpService:
@@ -67,11 +67,7 @@ class LookUpService:
         if len(subjects) != 1 or rows.withdrawn:
             raise RefusedError(ErrorCode.BATCH_INVALID, "a look-up is about the rows of exactly one subject")
         async with self._store.write() as tx:
-            current = await self._epochs.ensure(tx, linkage)
-        if epoch != current.epoch:
-            raise RefusedError(ErrorCode.WRONG_EPOCH, f"the current epoch is {current.epoch}, not {epoch}")
-        if current.state is not EpochState.OPEN:
-            raise RefusedError(ErrorCode.EPOCH_NOT_OPEN, f"epoch {epoch} is {current.state.value}, not open")
+            await self._epochs.require_open(tx, linkage, epoch)
         await self._probing.require_look_up(linkage, epoch, agency, records)
         async with self._preparing:
             if not self._matcher.ready(linkage, epoch):

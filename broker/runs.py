@@ -32,7 +32,7 @@ from broker.uploads import CommittedChange
 from crypto.audit import AuditAction
 from crypto.canonical import JsonInput
 from protos.wire.errors import CATALOGUE, ErrorCode, RefusedError
-from protos.wire.linkage import EpochState, RunProgress, RunState
+from protos.wire.linkage import RunProgress, RunState
 from protos.wire.safelog import places_of
 
 _log = structlog.get_logger("runs")
@@ -367,15 +367,7 @@ class RunService:
         return run
 
     async def _require_matchable(self, tx: Transaction, linkage: Linkage, epoch: int) -> None:
-        current = await self._epochs.ensure(tx, linkage)
-        if epoch != current.epoch:
-            raise RefusedError(
-                ErrorCode.WRONG_EPOCH, f"the current epoch of {linkage.id} is {current.epoch}, not {epoch}"
-            )
-        if current.state is not EpochState.OPEN:
-            raise RefusedError(
-                ErrorCode.EPOCH_NOT_OPEN, f"epoch {epoch} of {linkage.id} is {current.state.value}, not open"
-            )
+        await self._epochs.require_open(tx, linkage, epoch)
         held = await tx.encodings.held(linkage.id, epoch)
         missing = {agency for agency in linkage.agencies if agency not in held}
         # Whoever has links from the epoch before would lose them in a run without it.

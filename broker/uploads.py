@@ -26,7 +26,6 @@ from protos.wire.limits import LIMITS
 from protos.wire.linkage import (
     HANDLE_BYTES,
     EncodingBatch,
-    EpochState,
     UploadMode,
     UploadStart,
     check_batch,
@@ -86,7 +85,7 @@ class UploadService:
             raise RefusedError(ErrorCode.INVALID_ARGUMENT, "upload_id: 16 to 128 ASCII characters, random")
         linkage = self._catalogue.linkage_for(start.linkage_id, agency)
         async with self._store.write() as tx:
-            await self._require_open(tx, linkage, start.epoch)
+            await self._epochs.require_open(tx, linkage, start.epoch)
             if start.schema_hash != linkage.agreement.schema_hash:
                 raise RefusedError(
                     ErrorCode.WRONG_SCHEMA,
@@ -137,7 +136,7 @@ class UploadService:
                 await self._require_same(tx, upload, sequence, digest)
                 return
             self._require_fits(upload, sequence, batch.rows)
-            await self._require_open(tx, linkage, upload.epoch)
+            await self._epochs.require_open(tx, linkage, upload.epoch)
             await tx.encodings.stage(
                 upload, sequence, digest, Segment(0, agency, batch.rows, body, withdrawn)
             )
@@ -182,7 +181,7 @@ class UploadService:
     ) -> Hold | tuple[CommittedChange | None, int]:
         if upload.committed:
             return None, upload.rows_held
-        await self._require_open(tx, linkage, upload.epoch)
+        await self._epochs.require_open(tx, linkage, upload.epoch)
         held_back = await self._probing.require_unsuspected(tx, linkage, upload, seen)
         if held_back is not None:
             return held_back
@@ -280,17 +279,6 @@ class UploadService:
             if gone.any():
                 kept = records[~gone]
                 await tx.encodings.replace_segment(replace(segment, rows=len(kept), body=kept.tobytes()))
-
-    async def _require_open(self, tx: Transaction, linkage: Linkage, epoch: int) -> None:
-        current = await self._epochs.ensure(tx, linkage)
-        if epoch != current.epoch:
-            raise RefusedError(
-                ErrorCode.WRONG_EPOCH, f"the current epoch of {linkage.id} is {current.epoch}, not {epoch}"
-            )
-        if current.state is not EpochState.OPEN:
-            raise RefusedError(
-                ErrorCode.EPOCH_NOT_OPEN, f"epoch {epoch} of {linkage.id} is {current.state.value}, not open"
-            )
 
     async def _own_upload(self, tx: Transaction, agency: str, upload_id: str) -> UploadRecord:
         upload = await tx.encodings.upload(upload_id)

@@ -1,13 +1,12 @@
-"""How errors of the layers below leave the broker: as catalogued refusals with their own codes."""
+"""How errors of the layers below leave a service: as catalogued refusals with their own codes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from crypto.errors import CryptoError, SignatureError
 from policies.errors import (
     DocumentError,
-    DuplicateKeyError,
     ExpiredError,
     LifecycleError,
     PolicyError,
@@ -24,7 +23,9 @@ from policies.ids import IdError
 from protos.wire.errors import ErrorCode, RefusedError
 
 #: First match wins, so that the special stands before the general.
-_CODES: Sequence[tuple[type[Exception], ErrorCode]] = (
+Codes = Sequence[tuple[type[Exception], ErrorCode]]
+
+_CODES: Codes = (
     (RollbackError, ErrorCode.TRUST_ROLLBACK),
     (VersionSkipError, ErrorCode.TRUST_ROLLBACK),
     (ThresholdError, ErrorCode.TRUST_SIGNATURES),
@@ -32,7 +33,6 @@ _CODES: Sequence[tuple[type[Exception], ErrorCode]] = (
     (WrongFederationError, ErrorCode.WRONG_FEDERATION),
     (TrustError, ErrorCode.TRUST_INVALID),
     (QuorumNotMetError, ErrorCode.QUORUM_NOT_MET),
-    (DuplicateKeyError, ErrorCode.SIGNATURE_INVALID),
     (SigningError, ErrorCode.SIGNATURE_INVALID),
     (LifecycleError, ErrorCode.LIFECYCLE_REFUSED),
     (StatusError, ErrorCode.STATUS_ROLLBACK),
@@ -44,9 +44,19 @@ _CODES: Sequence[tuple[type[Exception], ErrorCode]] = (
 )
 
 
-def translate(error: Exception) -> RefusedError | None:
-    """The refusal that an error of `policies` or `crypto` stands for; None for anything unforeseen."""
-    for kind, code in _CODES:
-        if isinstance(error, kind):
-            return RefusedError(code, str(error))
-    return None
+def translator(own: Codes = ()) -> Callable[[Exception], RefusedError | None]:
+    """What turns a foreseen error into the refusal that it stands for, and anything else into None.
+
+    Foreseen are refusals themselves, the errors of `policies` and `crypto`, and a service's `own`.
+    """
+    codes = (*_CODES, *own)
+
+    def translate(error: Exception) -> RefusedError | None:
+        if isinstance(error, RefusedError):
+            return error
+        for kind, code in codes:
+            if isinstance(error, kind):
+                return RefusedError(code, str(error))
+        return None
+
+    return translate

@@ -1,4 +1,4 @@
-"""Prometheus metrics on a loopback port of their own, off unless configured. Methods and codes only."""
+"""Prometheus metrics on a port of their own, off unless configured. Methods, counts, times and codes only."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from wsgiref.simple_server import WSGIServer
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
 
-class Metrics:
-    """Counts calls and shows what waits."""
+class CallMetrics:
+    """Counts a service's calls and shows its state; every name begins with `tallystick_<service>_`."""
 
-    def __init__(self) -> None:
+    def __init__(self, service: str) -> None:
         self.registry = CollectorRegistry()
+        self._prefix = f"tallystick_{service}"
         self._calls = Counter(
-            "tallystick_broker_calls",
+            f"{self._prefix}_calls",
             "Calls by method and outcome.",
             ("method", "outcome"),
             registry=self.registry,
         )
         self._seconds = Histogram(
-            "tallystick_broker_call_seconds", "Time taken by a call.", ("method",), registry=self.registry
+            f"{self._prefix}_call_seconds", "Time taken by a call.", ("method",), registry=self.registry
         )
         self._server: tuple[WSGIServer, Thread] | None = None
 
@@ -30,14 +31,16 @@ class Metrics:
         self._calls.labels(method, outcome).inc()
         self._seconds.labels(method).observe(seconds)
 
-    def gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
-        """A value that is read whenever somebody asks."""
-        Gauge(f"tallystick_broker_{name}", text, registry=self.registry).set_function(read)
+    def gauge(self, name: str, text: str, read: Callable[[], float] | None = None) -> Gauge:
+        """A value that the caller sets, or that is read whenever somebody asks."""
+        gauge = Gauge(f"{self._prefix}_{name}", text, registry=self.registry)
+        if read is not None:
+            gauge.set_function(read)
+        return gauge
 
-    def serve(self, address: str) -> int:
-        """Serves on `host:port`; returns the port, which the system chooses for 0."""
-        host, _, port = address.rpartition(":")
-        self._server = start_http_server(int(port), host, self.registry)
+    def serve(self, host: str, port: int) -> int:
+        """Serves on an address; returns the port, which the system chooses for 0. OSError if it is taken."""
+        self._server = start_http_server(port, host, self.registry)
         return int(self._server[0].server_port)
 
     def close(self) -> None:
