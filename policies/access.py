@@ -46,6 +46,7 @@ class Builtin(StrEnum):
 
     SAFE_ADDRESS = "safe address or refuge"
     NAME_WITHHELD = "the provider's name is withheld"
+    RECEIVED = "received from another agency, which alone may release it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,7 @@ class DenyReason(StrEnum):
     NO_CLAUSE = "no clause releases it"
     NOT_A_PARTY = "provider or recipient is not a party in that capacity"
     NOT_IN_FORCE = "the policy is not in force"
+    ONWARD_SHARING = "the policy's obligations allow onward sharing, which is refused"
     TIER_CEILING = "the policy's status allows only a lower tier"
     ERROR = "the policy engine could not decide"
 

@@ -12,6 +12,8 @@ from policies.vocabulary import TIERS, Consent, Effect, OfficerRole, Purpose, St
 
 PROTECTED_MARKERS = frozenset({Marker("safe_address"), Marker("refuge")})
 """A record or field that bears one of these is never released, whatever the clauses say."""
+RECEIVED_MARKER = Marker("received")
+"""A record that another agency disclosed bears this one. It is never released: nobody passes it on."""
 PROTECTED_FIELDS = frozenset(
     {FieldName("safe_address"), FieldName("refuge_address"), FieldName("refuge_name")}
 )
@@ -126,7 +128,11 @@ class Clause:
 
 @dataclass(frozen=True, slots=True)
 class Obligations:
-    """What a recipient must do with what it got. `onward_sharing` names agencies; empty means never."""
+    """What a recipient must do with what it got.
+
+    `onward_sharing` is there to say on the signed page that nobody may pass anything on: it is empty, and a
+    policy that names somebody there releases nothing.
+    """
 
     retention_days: int
     onward_sharing: tuple[AgencyId, ...]
@@ -136,13 +142,46 @@ class Obligations:
 
 
 @dataclass(frozen=True, slots=True)
+class Alarms:
+    """What is so unusual that a supervisor must look at it. An alarm stops nothing.
+
+    requests_per_hour: more than so many by one officer within an hour.
+    requests_per_day, times_usual: more than so many by one officer in a day (UTC), and more than so many
+    times the daily mean of the officer's last four weeks.
+    officers_per_subject: so many officers who ask about one subject within a week.
+    subjects_per_case: so many subjects under one case reference of one officer within four weeks.
+    """
+
+    requests_per_hour: int
+    requests_per_day: int
+    times_usual: int
+    officers_per_subject: int
+    subjects_per_case: int
+
+    def __post_init__(self) -> None:
+        if not all((self.requests_per_hour, self.requests_per_day, self.times_usual)):
+            raise ValueError("alarms: requests_per_hour, requests_per_day and times_usual are at least 1")
+        if min(self.officers_per_subject, self.subjects_per_case) < 2:
+            raise ValueError("alarms: officers_per_subject and subjects_per_case are at least 2")
+
+
+USUAL_ALARMS = Alarms(
+    requests_per_hour=5, requests_per_day=5, times_usual=3, officers_per_subject=4, subjects_per_case=8
+)
+"""What a draft gets that says nothing of alarms."""
+
+
+@dataclass(frozen=True, slots=True)
 class Safeguards:
-    """Limits on asking, and the share of automatic releases that a supervisor looks at afterwards."""
+    """Limits on asking, what raises an alarm, and the share of automatic releases that a supervisor looks at
+    afterwards.
+    """
 
     requests_per_officer_per_day: int
     requests_per_purpose_per_day: int
     case_reference_required: bool
     review_sample_percent: int
+    alarms: Alarms = USUAL_ALARMS
 
     def __post_init__(self) -> None:
         if self.requests_per_officer_per_day < 1 or self.requests_per_purpose_per_day < 1:

@@ -1,7 +1,8 @@
 """May this field go to that agency, now? The only place from which a `Permit` comes.
 
-In this order, first answer wins: the policy is in force · provider and recipient are parties in that capacity
-· no safe address and no withheld name · no withhold clause · a release clause whose approvals are in hand ·
+In this order, first answer wins: the policy is in force · it lets nobody pass anything on · provider and
+recipient are parties in that capacity · no safe address, nothing that another agency disclosed and no
+withheld name · no withhold clause · a release clause whose approvals are in hand ·
 break-glass · what approvals are missing · deny.
 """
 
@@ -21,7 +22,14 @@ from policies.access import (
     missing_approvals,
 )
 from policies.cedar import Answer, Applies, CompiledPolicy, Forbidden, NothingApplies
-from policies.clauses import LINK_AGENCY, NO_APPROVALS, PROTECTED_FIELDS, PROTECTED_MARKERS, Clause
+from policies.clauses import (
+    LINK_AGENCY,
+    NO_APPROVALS,
+    PROTECTED_FIELDS,
+    PROTECTED_MARKERS,
+    RECEIVED_MARKER,
+    Clause,
+)
 from policies.ids import FieldName, RecordType
 from policies.sharing import SharingPolicy
 
@@ -48,6 +56,8 @@ class PolicyEvaluator:
         """
         if ceiling is None:
             return (Deny(DenyReason.NOT_IN_FORCE),) * len(requests)
+        if self.policy.obligations.onward_sharing:
+            return (Deny(DenyReason.ONWARD_SHARING),) * len(requests)
         if not self._parties_fit(asker):
             return (Deny(DenyReason.NOT_A_PARTY),) * len(requests)
         fixed = {item: self._builtin(asker, item) for item in requests}
@@ -86,6 +96,8 @@ class PolicyEvaluator:
     def _builtin(self, asker: Asker, item: FieldRequest) -> Withhold | None:
         if item.markers & PROTECTED_MARKERS or item.field in PROTECTED_FIELDS:
             return Withhold((), Builtin.SAFE_ADDRESS)
+        if RECEIVED_MARKER in item.markers:
+            return Withhold((), Builtin.RECEIVED)
         party = self.policy.party(asker.provider)
         if item.field == LINK_AGENCY and (party is None or party.name_withheld):
             return Withhold((), Builtin.NAME_WITHHELD)

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from policies.clauses import LINK_AGENCY, LINK_EXISTS, LINK_RECORD, Clause
+from policies.clauses import LINK_AGENCY, LINK_EXISTS, LINK_RECORD, Clause, Safeguards
 from policies.parties import LawfulBasis, Party
 from policies.sharing import SharingPolicy
 from policies.vocabulary import Article6, Article9, Effect, Regime
 
 MAX_RETENTION_DAYS = 2190
+MAX_OFFICERS_UNNOTICED = 10
+MAX_SUBJECTS_UNNOTICED = 25
 OLD_DPIA = timedelta(days=730)
 
 
@@ -174,12 +176,35 @@ def _duties(policy: SharingPolicy) -> Iterator[Finding]:
         yield _warning("long-retention", "obligations", "what is received is kept for more than six years")
     if not duties.erasure_receipt:
         yield _warning("no-erasure-receipt", "obligations", "recipients need not show that they erased")
-    if set(duties.onward_sharing) - {party.agency for party in policy.parties}:
-        yield _error("onward", "obligations", "onward sharing is allowed to an agency that is not a party")
+    if duties.onward_sharing:
+        yield _error(
+            "onward",
+            "obligations",
+            "recipients may pass on what they got: every node refuses to, and releases nothing under such a"
+            " policy; make each agency that needs it a recipient, or leave the list empty",
+        )
+    yield from _alarms(policy.safeguards)
     if not policy.safeguards.case_reference_required:
         yield _warning("no-case-reference", "safeguards", "requests need not be tied to a case")
     if policy.safeguards.review_sample_percent == 0:
         yield _warning("no-review-sample", "safeguards", "nobody ever looks at automatic releases afterwards")
+
+
+def _alarms(limits: Safeguards) -> Iterator[Finding]:
+    """Alarms that come too late to be of use."""
+    alarms = limits.alarms
+    if min(alarms.requests_per_hour, alarms.requests_per_day) >= limits.requests_per_officer_per_day:
+        yield _warning(
+            "late-alarm",
+            "safeguards",
+            "the alarm for many requests rings only beyond the day's limit",
+        )
+    if alarms.officers_per_subject > MAX_OFFICERS_UNNOTICED:
+        yield _warning("silent-alarm", "safeguards", "very many officers may ask about one person unnoticed")
+    if alarms.subjects_per_case > MAX_SUBJECTS_UNNOTICED:
+        yield _warning(
+            "silent-alarm", "safeguards", "very many people may be looked up under one case unnoticed"
+        )
 
 
 def _reachable(policy: SharingPolicy, clause: Clause) -> bool:

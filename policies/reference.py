@@ -27,12 +27,16 @@ def reference_decision(
     """The decision on one field."""
     if ceiling is None:
         return Deny(DenyReason.NOT_IN_FORCE)
+    if policy.obligations.onward_sharing:
+        return Deny(DenyReason.ONWARD_SHARING)
     if len({asker.provider, asker.recipient}) < 2 or not (
         {asker.provider} <= set(policy.providers) and {asker.recipient} <= set(policy.recipients)
     ):
         return Deny(DenyReason.NOT_A_PARTY)
     if item.field in PROTECTED_FIELDS or not PROTECTED_MARKERS.isdisjoint(item.markers):
         return Withhold((), Builtin.SAFE_ADDRESS)
+    if "received" in item.markers:
+        return Withhold((), Builtin.RECEIVED)
     if item.field == "agency_name" and any(
         p.agency == asker.provider and p.name_withheld for p in policy.parties
     ):

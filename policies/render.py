@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from crypto.canonical import sha256_hex
 from policies.agreement import LinkageAgreement
-from policies.clauses import NO_APPROVALS, Clause
+from policies.clauses import NO_APPROVALS, Alarms, Clause
 from policies.codec import document_hash
 from policies.ids import Hash256
 from policies.parties import Party
@@ -155,14 +155,18 @@ def _obligation_lines(policy: SharingPolicy) -> Iterator[str]:
     yield "\nOBLIGATIONS OF EVERY RECIPIENT"
     yield f"Erase what was received after {counted(duties.retention_days, 'day')}."
     yield f"Send a signed receipt of the erasure: {_yes(duties.erasure_receipt)}."
-    yield f"Pass on to: {joined(duties.onward_sharing) if duties.onward_sharing else 'nobody'}."
+    if duties.onward_sharing:
+        yield f"Pass on to: {joined(duties.onward_sharing)}. NODES REFUSE THIS, AND RELEASE NOTHING."
+    else:
+        yield "Pass on to: nobody."
     yield f"Mark as: {duties.handling_marking}"
     yield "Warning about contact with the person:\n" + quoted(duties.victim_contact_warning)
     yield "\nSAFEGUARDS AGAINST MISUSE"
     yield f"At most {counted(limits.requests_per_officer_per_day, 'request')} a day by one officer,"
     yield f"and {counted(limits.requests_per_purpose_per_day, 'request')} a day by one agency for a purpose."
     yield f"A case reference is required: {_yes(limits.case_reference_required)}."
-    yield f"A supervisor looks at {limits.review_sample_percent}% of automatic releases afterwards."
+    yield f"A supervisor looks at {limits.review_sample_percent}% of automatic releases afterwards,"
+    yield from _alarm_lines(limits.alarms)
     yield "\nEMERGENCIES (BREAK-GLASS)"
     if emergency is None:
         yield "None: approvals can never be waived."
@@ -174,6 +178,15 @@ def _obligation_lines(policy: SharingPolicy) -> Iterator[str]:
         f"within {counted(emergency.review_hours, 'hour')}."
     )
     yield "It opens nothing that a clause withholds, no safe address, and no policy that is not in force."
+
+
+def _alarm_lines(alarms: Alarms) -> Iterator[str]:
+    yield "and at what is unusual, which stops nothing:"
+    yield f"- more than {counted(alarms.requests_per_hour, 'request')} by one officer within an hour;"
+    yield f"- more than {counted(alarms.requests_per_day, 'request')} by one officer in a day,"
+    yield f"  if that is more than {counted(alarms.times_usual, 'time')} the daily mean of four weeks;"
+    yield f"- {counted(alarms.officers_per_subject, 'officer')} or more who ask about one subject in a week;"
+    yield f"- {counted(alarms.subjects_per_case, 'subject')} or more under one officer's case in four weeks."
 
 
 def _agreement_lines(agreement: LinkageAgreement) -> Iterator[str]:

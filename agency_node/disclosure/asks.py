@@ -157,7 +157,10 @@ def require_fitting(
     recipient: AgencyId,
     provider: AgencyId,
 ) -> None:
-    """A release must be the answer to this very request, with nothing in it that was not asked for."""
+    """A release must be the answer to this very request, with nothing in it that was not asked for.
+
+    Nor may it invite this agency to pass it on.
+    """
     same = (release.provider, release.recipient) == (provider, recipient) and (
         release.policy_hash,
         release.link_token,
@@ -165,7 +168,7 @@ def require_fitting(
     asked = {(ask.record_type, name) for ask in request.asks for name in ask.fields}
     given = {(record.record_type, name) for record in release.records for name in record.fields}
     longest = release.released_at + timedelta(days=max(1, policy.obligations.retention_days))
-    if not same or not given <= asked or release.purge_after > longest:
+    if not same or not given <= asked or release.purge_after > longest or release.onward_sharing:
         raise RefusedError(
             ErrorCode.REQUEST_INVALID, "a release does not fit the request that it answers; it was not kept"
         )

@@ -50,14 +50,6 @@ class DisclosureSettings:
     #: How often a link is looked at again for something that may be pushed.
     push_minutes: int = 60
     pushes_at_once: int = 50
-    #: Alarms: so many requests of an officer in a day are never unusual ...
-    alarm_requests: int = 5
-    #: ... nor so many times the daily mean of the officer's last four weeks.
-    alarm_times_usual: int = 3
-    #: So many officers asking about one subject within a week are.
-    alarm_officers: int = 4
-    #: So many subjects under one officer's one case reference within four weeks are.
-    alarm_case_subjects: int = 8
 
 
 def new_document_id() -> DocumentId:

@@ -18,6 +18,7 @@ from agency_node.disclosure.context import DisclosureContext, verified_request
 from agency_node.disclosure.decide import Weighed, weigh
 from agency_node.disclosure.evidence import confirms
 from agency_node.disclosure.forms import decision_record, refusal_words
+from agency_node.disclosure.held import held_policy
 from agency_node.disclosure.messages import (
     AnswerTooLargeError,
     BreakGlassNotice,
@@ -42,7 +43,6 @@ from agency_node.store.store import NodeTransaction
 from agency_node.subjects import SubjectId
 from crypto.audit import AuditAction, reference
 from crypto.canonical import JsonInput
-from crypto.envelope import Envelope
 from crypto.errors import CryptoError
 from policies.access import Asker
 from policies.clauses import NO_APPROVALS
@@ -133,7 +133,7 @@ class Holder:
 
     async def _limit_reached(self, tx: NodeTransaction, request: DisclosureRequest, now: datetime) -> bool:
         """Whether the policy's budgets for this day (UTC) are used up; counted by arrival."""
-        policy = await _held_policy(tx, request.policy_hash)
+        policy = await held_policy(tx, request.policy_hash)
         if policy is None:
             return False
         day = now.replace(hour=0, minute=0, second=0)
@@ -184,7 +184,7 @@ class Holder:
         case = Case(stored, request, contents, ctx.registry_at(now), now, message.received, ())
         await self._note(tx, case, AuditAction.WITHDRAWN, {"what": "request", "state": stored.state.value})
         if stored.state is RequestState.WAITING:
-            policy = await _held_policy(tx, request.policy_hash)
+            policy = await held_policy(tx, request.policy_hash)
             refused = Refused(RefusalCode.REQUEST_WITHDRAWN, "the requester withdrew it", policy)
             await self._refuse(tx, case, refused)
             await tx.requests.settle(Direction.RECEIVED, request.id, RequestState.WITHDRAWN)
@@ -248,7 +248,7 @@ class Holder:
     async def _examined(self, tx: NodeTransaction, case: Case, limited: bool) -> Ready | Refused:
         """Everything that must hold before a field is looked at, in this order."""
         request, now = case.request, case.now
-        policy = await _held_policy(tx, request.policy_hash)
+        policy = await held_policy(tx, request.policy_hash)
         if now >= request.expires and case.until is None:
             return Refused(RefusalCode.REQUEST_EXPIRED, "its time is up", policy)
         try:
@@ -570,14 +570,3 @@ class Holder:
 def _occasion(case: Case) -> Occasion:
     request = case.request
     return Occasion(str(request.id), request.officer, request.requester, str(request.policy_hash), case.now)
-
-
-async def _held_policy(tx: NodeTransaction, policy_hash: str) -> SharingPolicy | None:
-    """The policy as it is held, whether or not it counts: to fill in a form, never to decide by."""
-    bundle = await tx.documents.get(policy_hash)
-    if bundle is None:
-        return None
-    try:
-        return open_document(SharingPolicy, Envelope.from_bytes(bundle.document))
-    except (PolicyError, CryptoError):
-        return None

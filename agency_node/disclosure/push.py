@@ -367,6 +367,7 @@ def _require_pushable(
         and bool(given)
         and given <= allowed
         and release.purge_after <= longest
+        and not release.onward_sharing
     )
     if not fits:
         raise RefusedError(

@@ -17,6 +17,7 @@ from agency_node.disclosure.asks import (
 )
 from agency_node.disclosure.context import DisclosureContext, verified_request
 from agency_node.disclosure.evidence import evidence_of
+from agency_node.disclosure.held import require_held_policy
 from agency_node.disclosure.messages import BreakGlassNotice, DisclosureAnswer, RequestWithdrawal
 from agency_node.disclosure.model import (
     Direction,
@@ -423,7 +424,7 @@ class Requester:
             raise AssertionError("a request that was made has a subject")
         request = open_document(DisclosureRequest, contents.envelope)
         if answer.release is not None:
-            policy = await self._policy_held(tx, request)
+            policy = await require_held_policy(tx, request.policy_hash)
             require_fitting(answer.release, request, policy, ctx.me, message.sender)
             if correction:
                 await self._supersede(tx, stored, answer.release, now)
@@ -565,12 +566,6 @@ class Requester:
                 ref=reference(stored.request_id),
                 body={"request": str(stored.request_id), "told_by": str(message.sender)},
             )
-
-    async def _policy_held(self, tx: NodeTransaction, request: DisclosureRequest) -> SharingPolicy:
-        bundle = await tx.documents.get(request.policy_hash)
-        if bundle is None:
-            raise RefusedError(ErrorCode.DOCUMENT_UNKNOWN, "the policy of a request is no longer held")
-        return open_document(SharingPolicy, Envelope.from_bytes(bundle.document))
 
 
 def _claim(draft: RequestDraft, now: datetime) -> BreakGlass | None:

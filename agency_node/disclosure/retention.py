@@ -8,6 +8,7 @@ from datetime import datetime
 import structlog
 
 from agency_node.disclosure.context import DisclosureContext
+from agency_node.disclosure.held import require_held_policy
 from agency_node.disclosure.holder import Holder
 from agency_node.disclosure.model import (
     Direction,
@@ -23,7 +24,6 @@ from agency_node.model import KnownLink
 from agency_node.store.store import NodeTransaction
 from agency_node.subjects import SubjectId
 from crypto.audit import AuditAction, reference
-from crypto.envelope import Envelope
 from crypto.tokens import LinkToken
 from policies.codec import open_document
 from policies.disclosure import (
@@ -34,7 +34,6 @@ from policies.disclosure import (
     RecallReason,
 )
 from policies.ids import AgencyId, Hash256, LinkageId, LinkTokenText
-from policies.sharing import SharingPolicy
 from protos.wire.errors import ErrorCode, RefusedError
 from protos.wire.linkage import LinkEventKind
 from protos.wire.relay import ToAgency
@@ -300,10 +299,7 @@ class Retention:
                 await self._take_back(tx, stored, (release,), RecallReason.SUBJECT_WITHDRAWN, now)
                 continue
             # Pushed: there was no request, and the hash alone says what is meant.
-            bundle = await tx.documents.get(release.policy_hash)
-            if bundle is None:
-                raise RefusedError(ErrorCode.DOCUMENT_UNKNOWN, "the policy of a release is no longer held")
-            policy = open_document(SharingPolicy, Envelope.from_bytes(bundle.document))
+            policy = await require_held_policy(tx, release.policy_hash)
             token = LinkTokenText(LinkToken.new().text)
             reason = RecallReason.SUBJECT_WITHDRAWN
             await self._post_recall(tx, release.peer, policy.linkages[0], token, (release,), reason, now)

@@ -13,12 +13,14 @@ from datetime import datetime, timedelta
 import structlog
 
 from agency_node.disclosure.context import DisclosureContext
+from agency_node.disclosure.held import held_policy
 from agency_node.disclosure.model import StoredConflict, StoredRequest, SupervisionItem
 from agency_node.disclosure.orders import OVERSIGHT, Effect, OfficerOrder
 from agency_node.rpc.ports import ConflictSummary, SupervisionSummary
 from agency_node.store.store import NodeTransaction
 from agency_node.subjects import SubjectId
 from crypto.audit import AuditAction, reference
+from policies.clauses import USUAL_ALARMS, Alarms
 from policies.ids import AgencyId, PersonId
 from protos.wire.errors import ErrorCode, RefusedError
 
@@ -31,6 +33,7 @@ MANY_OFFICERS = "many-officers"
 OUT_OF_CASE = "out-of-case"
 _HISTORY = timedelta(days=28)
 _WEEK = timedelta(days=7)
+_HOUR = timedelta(hours=1)
 _EVERYBODY = ""
 
 
@@ -99,24 +102,37 @@ class Supervision:
     # -- alarms
 
     async def watch(self, tx: NodeTransaction, stored: StoredRequest, now: datetime) -> None:
-        """Looks for unusual patterns after a request was kept."""
-        settings, count = self._context.settings, tx.requests
-        officer, direction = stored.officer, stored.direction
-        day = now.replace(hour=0, minute=0, second=0)
-        today = await count.asked_between(direction, officer, day, day + timedelta(days=1))
-        before = await count.asked_between(direction, officer, day - _HISTORY, day)
+        """Looks for what the request's policy calls unusual, after the request was kept.
+
+        Requests under other policies count too: an officer does not become less conspicuous by asking under
+        several.
+        """
+        policy = await held_policy(tx, stored.policy_hash)
+        alarms = USUAL_ALARMS if policy is None else policy.safeguards.alarms
+        officer, direction, count = stored.officer, stored.direction, tx.requests
         occasion = Occasion(stored.request_id, officer, stored.peer, stored.policy_hash, now)
-        usual = settings.alarm_times_usual * before / _HISTORY.days
-        if today > max(settings.alarm_requests, usual):
+        if await self._many_requests(tx, stored, alarms, now):
             await self.alarm(tx, MANY_REQUESTS, occasion, officer)
         mac = stored.subject_mac
-        if mac and await count.officers_about(direction, mac, now - _WEEK) >= settings.alarm_officers:
+        if mac and await count.officers_about(direction, mac, now - _WEEK) >= alarms.officers_per_subject:
             await self.alarm(tx, MANY_OFFICERS, occasion, mac)
         case = stored.case_mac
         if case:
             subjects = await count.subjects_of_case(direction, officer, case, now - _HISTORY)
-            if subjects >= settings.alarm_case_subjects:
+            if subjects >= alarms.subjects_per_case:
                 await self.alarm(tx, OUT_OF_CASE, occasion, case)
+
+    async def _many_requests(
+        self, tx: NodeTransaction, stored: StoredRequest, alarms: Alarms, now: datetime
+    ) -> bool:
+        officer, direction, asked = stored.officer, stored.direction, tx.requests.asked_between
+        soon = now + timedelta(seconds=1)
+        if await asked(direction, officer, soon - _HOUR, soon) > alarms.requests_per_hour:
+            return True
+        day = now.replace(hour=0, minute=0, second=0)
+        today = await asked(direction, officer, day, day + timedelta(days=1))
+        usual = await asked(direction, officer, day - _HISTORY, day) / _HISTORY.days
+        return today > max(alarms.requests_per_day, alarms.times_usual * usual)
 
     async def alarm(self, tx: NodeTransaction, kind: str, occasion: Occasion, about: str) -> None:
         """Raises an alarm, once a day for the same thing, on record and in the queue."""

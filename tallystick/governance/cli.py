@@ -25,6 +25,7 @@ from policies.sharing import SharingPolicy
 from policies.signing import sign_statement
 from policies.statements import PolicyAction, PolicyEvent, SigningStatement
 from policies.status import MAX_TIER
+from policies.terms import changed_terms
 from policies.verified import verify_agreement, verify_policy
 from policies.vocabulary import Consent, Decision, OfficerRole, Purpose, Strength
 from protos.wire.terminal import EXIT_REFUSED, TerminalError, ask_passphrase, say, stop_on_error
@@ -97,14 +98,21 @@ def diff_command(
     new: Annotated[Path, typer.Argument(help="The version that would replace it.")],
     as_json: AsJson = False,
 ) -> None:
-    """Shows which decisions change between two versions: not which words, but who learns more or less."""
-    changes = what_changed(open_policy(old), open_policy(new))
+    """Shows which decisions change between two versions: not which words, but who learns more or less.
+
+    After them come the terms that change: parties, dates, duties, limits, alarms, emergencies.
+    """
+    before, after = open_policy(old), open_policy(new)
+    changes, terms = what_changed(before, after), changed_terms(before, after)
     if as_json:
-        say(json.dumps([
-            {"provider": c.subject.provider, "recipient": c.subject.recipient, "role": c.subject.role,
-             "purpose": c.subject.purpose, "record_type": c.subject.record_type, "field": c.subject.field,
-             "tier": c.subject.tier, "before": str(c.before), "after": str(c.after), "cases": c.cases}
-            for c in changes], indent=2))  # fmt: skip
+        say(json.dumps({
+            "decisions": [
+                {"provider": c.subject.provider, "recipient": c.subject.recipient, "role": c.subject.role,
+                 "purpose": c.subject.purpose, "record_type": c.subject.record_type, "field": c.subject.field,
+                 "tier": c.subject.tier, "before": str(c.before), "after": str(c.after), "cases": c.cases}
+                for c in changes],
+            "terms": [{"where": t.where, "before": t.before, "after": t.after} for t in terms],
+        }, indent=2))  # fmt: skip
         return
     for change in changes:
         subject = change.subject
@@ -114,6 +122,9 @@ def diff_command(
             f"tier {subject.tier}) {subject.record_type}.{subject.field}: {change.before} -> {change.after}"
         )
     say("No decision changes." if not changes else f"{len(changes)} kinds of decision change.")
+    for term in terms:
+        say(f"term {term}")
+    say("No term changes." if not terms else f"{len(terms)} terms change.")
 
 
 @policy_app.command()

@@ -169,7 +169,21 @@ def test_simulate_and_diff_show_decisions(draft_file: Path, tmp_path: Path) -> N
     assert policy.clauses[2].approvals.count == 1
     changes = run("diff", draft_file, looser).stdout
     assert "MORE: care -> police" in changes
-    assert run("diff", draft_file, draft_file).stdout.strip() == "No decision changes."
+    assert run("diff", draft_file, draft_file).stdout.split("\n")[:2] == [
+        "No decision changes.",
+        "No term changes.",
+    ]
+
+
+def test_diff_shows_a_raised_limit_that_changes_no_decision(draft_file: Path) -> None:
+    louder = draft_file.with_name("louder.yaml")
+    louder.write_text(draft_file.read_text().replace("officers_per_subject: 4", "officers_per_subject: 9"))
+    said = run("diff", draft_file, louder).stdout
+    assert "No decision changes." in said
+    assert "term safeguards.alarms.officers_per_subject: 4 -> 9" in said
+    found = json.loads(run("diff", draft_file, louder, "--json").stdout)
+    assert found["decisions"] == []
+    assert [item["where"] for item in found["terms"]] == ["safeguards.alarms.officers_per_subject"]
 
 
 def test_one_officer_signs_a_suspension(draft_file: Path, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Writing policies: templates, YAML and TOML, lint, the rendered page, and the what-changed diff."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import timedelta
 from typing import cast
 
@@ -16,6 +16,7 @@ from policies.ids import FieldName, Line, Prose, RecordType
 from policies.lint import Severity, lint
 from policies.render import page_hash, render_agreement, render_policy
 from policies.sharing import SharingPolicy
+from policies.terms import changed_terms
 from policies.vocabulary import Article9, Effect, Purpose
 from tests.simulator.policies import CARE, NOW, sample_agreement, sample_policy, template_values
 
@@ -122,6 +123,11 @@ def _governance(**changes: object) -> SharingPolicy:
     return replace(POLICY, governance=replace(POLICY.governance, **changes))  # type: ignore[arg-type] # real fields
 
 
+def _alarms(**changes: int) -> SharingPolicy:
+    limits = POLICY.safeguards
+    return replace(POLICY, safeguards=replace(limits, alarms=replace(limits.alarms, **changes)))
+
+
 ONE, TWO, THREE, FOUR, FIVE, SIX = POLICY.clauses
 WITHHOLD_ALL = Clause(9, Effect.WITHHOLD, Prose("Nothing of incidents."), 0, (RecordType("incident"),), ())
 FINDINGS: list[tuple[str, SharingPolicy, str]] = [
@@ -160,6 +166,14 @@ FINDINGS: list[tuple[str, SharingPolicy, str]] = [
         "obligations",
     ),
     (
+        "onward",
+        replace(POLICY, obligations=replace(POLICY.obligations, onward_sharing=(CARE,))),
+        "obligations",
+    ),
+    ("late-alarm", _alarms(requests_per_hour=20, requests_per_day=20), "safeguards"),
+    ("silent-alarm", _alarms(officers_per_subject=11), "safeguards"),
+    ("silent-alarm", _alarms(subjects_per_case=26), "safeguards"),
+    (
         "no-review-sample",
         replace(POLICY, safeguards=replace(POLICY.safeguards, review_sample_percent=0)),
         "safeguards",
@@ -192,6 +206,10 @@ def test_lint_is_quiet_about_the_sample_and_sorts_errors_first() -> None:
         replace(POLICY, clauses=(*POLICY.clauses[:5], replace(SIX, tier=1))),
         replace(POLICY, obligations=replace(POLICY.obligations, retention_days=91)),
         replace(POLICY, emergency=None),
+        *(
+            _alarms(**{item.name: getattr(POLICY.safeguards.alarms, item.name) + 1})
+            for item in fields(POLICY.safeguards.alarms)
+        ),
         replace(POLICY, parties=tuple(replace(item, name_withheld=False) for item in POLICY.parties)),
     ],
 )
@@ -208,6 +226,8 @@ def test_the_page_is_the_same_every_time_and_says_what_matters() -> None:
         "Nobody is told that it is this agency that holds a link.",
         "Safe addresses and refuges are never released",
         "Erase what was received after 90 days.",
+        "- more than 5 requests by one officer within an hour;",
+        "- 8 subjects or more under one officer's case in four weeks.",
         "Part 3 of the Data Protection Act 2018",
     ):
         assert text in page
@@ -239,6 +259,29 @@ def test_no_change_when_only_words_change() -> None:
         )
         == ()
     )
+
+
+def test_terms_outside_the_decisions_show_too() -> None:
+    assert POLICY.emergency is not None
+    quiet = replace(
+        _alarms(requests_per_day=50),
+        obligations=replace(POLICY.obligations, retention_days=365),
+        emergency=replace(POLICY.emergency, review_hours=72),
+        clauses=(replace(ONE, push=False), *POLICY.clauses[1:]),
+    )
+    assert diff(POLICY, quiet) == ()
+    assert [str(change) for change in changed_terms(POLICY, quiet)] == [
+        "clauses[1].push: yes -> no",
+        "obligations.retention_days: 90 -> 365",
+        "safeguards.alarms.requests_per_day: 5 -> 50",
+        "emergency.review_hours: 24 -> 72",
+    ]
+    gone = {item.where for item in changed_terms(POLICY, replace(POLICY, emergency=None)) if not item.after}
+    assert "emergency.max_tier" in gone and all(where.startswith("emergency.") for where in gone)
+    assert [item.where for item in changed_terms(POLICY, _party(1, article6=None))] == [
+        "parties[care].lawful_basis.article6"
+    ]
+    assert changed_terms(POLICY, POLICY) == ()
 
 
 def test_a_dropped_approval_shows_as_loosening() -> None:

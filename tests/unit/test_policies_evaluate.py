@@ -30,6 +30,7 @@ from policies.clauses import (
     NO_APPROVALS,
     PROTECTED_FIELDS,
     PROTECTED_MARKERS,
+    RECEIVED_MARKER,
     Approvals,
 )
 from policies.domain import domain_of
@@ -61,6 +62,9 @@ AGENCY = FieldRequest(LINK_RECORD, LINK_AGENCY)
 RISK = FieldRequest(RecordType("risk_assessment"), FieldName("risk_band"))
 PRIVILEGED = frozenset({Marker("legally_privileged")})
 REFUGE_MARK = frozenset({Marker("refuge")})
+RECEIVED = frozenset({RECEIVED_MARKER})
+PASSED_ON = Withhold((), Builtin.RECEIVED)
+EVERYTHING = replace(ASKER, approvals=Approvals(9, 9), consent=Consent.GIVEN, break_glass=True)
 NO_CLAUSE = Deny(DenyReason.NO_CLAUSE)
 GLASS = replace(ASKER, break_glass=True)
 TENANCY = RecordType("tenancy")
@@ -92,6 +96,8 @@ TABLE: list[tuple[str, Asker, FieldRequest, int | None, FieldDecision]] = [
     ("withheld by marker", ASKER, replace(SUMMARY, markers=PRIVILEGED), 3, Withhold((5,))),
     ("withheld by two", ASKER, replace(NOTES, markers=PRIVILEGED, record_age_days=9999), 3, Withhold((5, 6))),
     ("a refuge", ASKER, replace(EXISTS, markers=REFUGE_MARK), 3, Withhold((), Builtin.SAFE_ADDRESS)),
+    ("what another agency disclosed", ASKER, replace(EXISTS, markers=RECEIVED), 3, PASSED_ON),
+    ("even with every approval", EVERYTHING, replace(NOTES, markers=RECEIVED), 3, PASSED_ON),
     ("another role", replace(ASKER, role=OfficerRole.CLINICIAN), EXISTS, 3, NO_CLAUSE),
     ("another purpose", replace(ASKER, purpose=Purpose.CRIME_PREVENTION), EXISTS, 3, NO_CLAUSE),
     ("another field", ASKER, FieldRequest(INCIDENT, FieldName("victim_name"), 1), 3, NO_CLAUSE),
@@ -137,6 +143,7 @@ def test_decisions_explain_themselves() -> None:
     assert "withheld by clauses 5, 6" in said
     assert "needs 2 more approvals, 1 of them from the provider under clause 4" in said
     assert "withheld: safe address or refuge" in said
+    assert "withheld: received from another agency, which alone may release it" in said
     assert "denied: no clause releases it" in said
 
 
@@ -197,6 +204,15 @@ def test_no_combination_opens_a_safe_address(name: str, policy: SharingPolicy) -
     for (provider, recipient), role in itertools.product(domain.pairs, domain.roles):
         asker = replace(widest, provider=provider, recipient=recipient, role=role, purpose=policy.purposes[0])
         assert set(evaluator.decide(asker, marked, ceiling=3)) == {Withhold((), Builtin.SAFE_ADDRESS)}
+
+
+def test_a_policy_that_asks_for_onward_sharing_releases_nothing() -> None:
+    policy = replace(POLICY, obligations=replace(POLICY.obligations, onward_sharing=(REFUGE,)))
+    requests = domain_of(policy).requests
+    denied = Deny(DenyReason.ONWARD_SHARING)
+    assert set(PolicyEvaluator(policy).decide(EVERYTHING, requests, ceiling=3)) == {denied}
+    assert {reference_decision(policy, EVERYTHING, item, 3) for item in requests} == {denied}
+    assert str(denied) == "denied: the policy's obligations allow onward sharing, which is refused"
 
 
 def _context(**changes: object) -> dict[str, Any]:
