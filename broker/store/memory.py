@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from copy import copy
 from dataclasses import dataclass, field, fields, replace
@@ -225,6 +225,12 @@ class _Encodings(_Role):
             if item.live and (item.linkage, item.epoch, item.segment.agency) == (linkage, epoch, agency)
         )
 
+    async def live_of(
+        self, linkage: str, epoch: int, agency: str, uploads: Collection[str]
+    ) -> tuple[Segment, ...]:
+        brought = {item.segment.id for item in self._s.batches.values() if item.upload_id in uploads}
+        return tuple(item for item in await self.live(linkage, epoch, agency) if item.id in brought)
+
     async def live_elsewhere(self, linkage: str, epoch: int, agency: str) -> tuple[Segment, ...]:
         return tuple(
             item.segment
@@ -304,6 +310,12 @@ class _Links(_Role):
         found = [item for key, item in self._s.pairs.items() if key[0] == linkage]
         return tuple(sorted(found, key=lambda item: (item.first, item.second)))
 
+    async def pairs_of(self, linkage: str, subjects: Collection[Subject]) -> tuple[MatchedPair, ...]:
+        wanted = set(subjects)
+        return tuple(
+            item for item in await self.pairs(linkage) if item.first in wanted or item.second in wanted
+        )
+
     async def linkages(self) -> tuple[str, ...]:
         names = {key[0] for key in self._s.pairs} | {item.linkage for item in self._s.tokens.values()}
         return tuple(sorted(names))
@@ -319,6 +331,14 @@ class _Links(_Role):
     async def tokens(self, linkage: str) -> tuple[TokenRecord, ...]:
         found = [item for item in self._s.tokens.values() if item.linkage == linkage and not item.passing]
         return tuple(sorted(found, key=lambda item: item.token))
+
+    async def tokens_of(self, linkage: str, subjects: Collection[Subject]) -> tuple[TokenRecord, ...]:
+        wanted = set(subjects)
+        return tuple(
+            item
+            for item in await self.tokens(linkage)
+            if item.recipient in wanted or item.counterpart in wanted
+        )
 
     async def token(self, token: bytes) -> TokenRecord | None:
         return self._s.tokens.get(token)

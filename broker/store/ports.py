@@ -7,7 +7,7 @@ consistent state and must not change anything. Lists come in the order that thei
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Protocol
@@ -26,6 +26,7 @@ from broker.store.model import (
     Segment,
     StoredDocument,
     StoredStatus,
+    Subject,
     TokenRecord,
     UploadRecord,
 )
@@ -125,6 +126,11 @@ class EncodingStore(Protocol):
     async def live(self, linkage: str, epoch: int, agency: str) -> tuple[Segment, ...]:
         """The live segments of an agency, in the order in which they came."""
 
+    async def live_of(
+        self, linkage: str, epoch: int, agency: str, uploads: Collection[str]
+    ) -> tuple[Segment, ...]:
+        """Those live segments of an agency that some uploads brought, in the order in which they came."""
+
     async def live_elsewhere(self, linkage: str, epoch: int, agency: str) -> tuple[Segment, ...]:
         """The live segments of an agency in all epochs but one."""
 
@@ -178,6 +184,9 @@ class LinkStore(Protocol):
     async def pairs(self, linkage: str) -> tuple[MatchedPair, ...]:
         """All matched pairs, in order of their subjects."""
 
+    async def pairs_of(self, linkage: str, subjects: Collection[Subject]) -> tuple[MatchedPair, ...]:
+        """The matched pairs with an end among some subjects, in order of their subjects."""
+
     async def linkages(self) -> tuple[str, ...]:
         """Linkages that have pairs or tokens."""
 
@@ -189,6 +198,9 @@ class LinkStore(Protocol):
 
     async def tokens(self, linkage: str) -> tuple[TokenRecord, ...]:
         """All tokens of a linkage that are not passing."""
+
+    async def tokens_of(self, linkage: str, subjects: Collection[Subject]) -> tuple[TokenRecord, ...]:
+        """Of the tokens that are not passing, those told to or about some subjects, by token."""
 
     async def token(self, token: bytes) -> TokenRecord | None:
         """One token."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, Row, and_, delete, func, insert, select, update
 
 from broker.store.model import RunRecord, Segment, UploadRecord
-from broker.store.sql_support import SqlRole, moment, seconds
+from broker.store.sql_support import SqlRole, chunks, moment, seconds
 from broker.store.tables import runs, segments, uploads, versions
 from protos.wire.linkage import RunState, UploadMode
 
@@ -100,6 +100,16 @@ class SqlEncodings(SqlRole):
     async def live(self, linkage: str, epoch: int, agency: str) -> tuple[Segment, ...]:
         """See `EncodingStore.live`."""
         return await self._segments(_live(linkage, epoch, agency), segments.c.id)
+
+    async def live_of(
+        self, linkage: str, epoch: int, agency: str, brought_by: Collection[str]
+    ) -> tuple[Segment, ...]:
+        """See `EncodingStore.live_of`."""
+        found: list[Segment] = []
+        for part in chunks(brought_by):
+            these = and_(_live(linkage, epoch, agency), segments.c.upload_id.in_(part))
+            found += await self._segments(these, segments.c.id)
+        return tuple(sorted(found, key=lambda item: item.id))
 
     async def live_elsewhere(self, linkage: str, epoch: int, agency: str) -> tuple[Segment, ...]:
         """See `EncodingStore.live_elsewhere`."""

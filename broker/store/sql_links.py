@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 
-from sqlalchemy import Row, delete, insert, select
+from sqlalchemy import Row, bindparam, delete, insert, select
 
 from broker.store.model import MatchedPair, NewEvent, Subject, TokenRecord
 from broker.store.sql_support import SqlRole, chunks, moment, seconds
 from broker.store.tables import cursors, events, pairs, tokens
 from protos.wire.linkage import Link, LinkEvent, LinkEventKind, Strength
+
+_REMOVAL = delete(pairs).where(
+    pairs.c.linkage == bindparam("of_linkage"),
+    pairs.c.first_agency == bindparam("one_agency"),
+    pairs.c.first_handle == bindparam("one_handle"),
+    pairs.c.second_agency == bindparam("other_agency"),
+    pairs.c.second_handle == bindparam("other_handle"),
+)
 
 
 class SqlLinks(SqlRole):
@@ -18,17 +26,19 @@ class SqlLinks(SqlRole):
 
     async def pairs(self, linkage: str) -> tuple[MatchedPair, ...]:
         """See `LinkStore.pairs`."""
-        rows = await self._c.execute(select(pairs).where(pairs.c.linkage == linkage))
-        found = [
-            MatchedPair(
-                Subject(row.first_agency, row.first_handle),
-                Subject(row.second_agency, row.second_handle),
-                Strength(row.strength),
-            )
-            for row in rows
-        ]
-        # Databases differ in the order of text; Python's is the same everywhere.
-        return tuple(sorted(found, key=lambda item: (item.first, item.second)))
+        return _ordered(await self._c.execute(select(pairs).where(pairs.c.linkage == linkage)))
+
+    async def pairs_of(self, linkage: str, subjects: Collection[Subject]) -> tuple[MatchedPair, ...]:
+        """See `LinkStore.pairs_of`."""
+        found: set[Row[tuple[object, ...]]] = set()
+        for agency, part in _by_agency(subjects):
+            for name, handle in (
+                (pairs.c.first_agency, pairs.c.first_handle),
+                (pairs.c.second_agency, pairs.c.second_handle),
+            ):
+                these = (pairs.c.linkage == linkage, name == agency, handle.in_(part))
+                found.update(await self._c.execute(select(pairs).where(*these)))
+        return _ordered(found)
 
     async def linkages(self) -> tuple[str, ...]:
         """See `LinkStore.linkages`."""
@@ -37,16 +47,18 @@ class SqlLinks(SqlRole):
 
     async def remove_pairs(self, linkage: str, removed: Iterable[MatchedPair]) -> None:
         """See `LinkStore.remove_pairs`."""
-        for pair in removed:
-            await self._c.execute(
-                delete(pairs).where(
-                    pairs.c.linkage == linkage,
-                    pairs.c.first_agency == pair.first.agency,
-                    pairs.c.first_handle == pair.first.handle,
-                    pairs.c.second_agency == pair.second.agency,
-                    pairs.c.second_handle == pair.second.handle,
-                )
-            )
+        these = [
+            {
+                "of_linkage": linkage,
+                "one_agency": pair.first.agency,
+                "one_handle": pair.first.handle,
+                "other_agency": pair.second.agency,
+                "other_handle": pair.second.handle,
+            }
+            for pair in removed
+        ]
+        if these:
+            await self._c.execute(_REMOVAL, these)
 
     async def put_pairs(self, linkage: str, added: Iterable[MatchedPair]) -> None:
         """See `LinkStore.put_pairs`."""
@@ -71,6 +83,18 @@ class SqlLinks(SqlRole):
             .order_by(tokens.c.token)
         )
         return tuple(_token(row) for row in rows)
+
+    async def tokens_of(self, linkage: str, subjects: Collection[Subject]) -> tuple[TokenRecord, ...]:
+        """See `LinkStore.tokens_of`."""
+        found: set[Row[tuple[object, ...]]] = set()
+        for agency, part in _by_agency(subjects):
+            for name, handle in (
+                (tokens.c.recipient, tokens.c.handle),
+                (tokens.c.counterpart, tokens.c.counterpart_handle),
+            ):
+                these = (tokens.c.linkage == linkage, name == agency, handle.in_(part))
+                found.update(await self._c.execute(select(tokens).where(*these, tokens.c.passing.is_(False))))
+        return tuple(sorted((_token(row) for row in found), key=lambda item: item.token))
 
     async def token(self, token: bytes) -> TokenRecord | None:
         """See `LinkStore.token`."""
@@ -172,6 +196,29 @@ class SqlLinks(SqlRole):
             delete(tokens).where(tokens.c.passing.is_(True), tokens.c.expires <= seconds(now))
         )
         await self._c.execute(delete(events).where(events.c.expires <= seconds(now)))
+
+
+def _by_agency(subjects: Iterable[Subject]) -> Iterator[tuple[str, list[bytes]]]:
+    """Agencies with handles of theirs, few enough for one statement."""
+    handles: dict[str, list[bytes]] = {}
+    for subject in subjects:
+        handles.setdefault(subject.agency, []).append(subject.handle)
+    for agency, known in handles.items():
+        for part in chunks(known):
+            yield agency, part
+
+
+def _ordered(rows: Iterable[Row[tuple[object, ...]]]) -> tuple[MatchedPair, ...]:
+    found = [
+        MatchedPair(
+            Subject(row.first_agency, row.first_handle),
+            Subject(row.second_agency, row.second_handle),
+            Strength(row.strength),
+        )
+        for row in rows
+    ]
+    # Databases differ in the order of text; Python's is the same everywhere.
+    return tuple(sorted(found, key=lambda item: (item.first, item.second)))
 
 
 def _token(row: Row[tuple[object, ...]]) -> TokenRecord:

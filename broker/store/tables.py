@@ -172,6 +172,7 @@ pairs = Table(
     _id("second_agency", key=True),
     _bytes("second_handle", key=True),
     _id("strength", length=16),
+    Index(None, "linkage", "second_agency", "second_handle"),
 )
 tokens = Table(
     "tokens",
@@ -189,6 +190,8 @@ tokens = Table(
     Column("named", Boolean, nullable=False),
     Column("passing", Boolean, nullable=False),
     Index(None, "linkage", "passing"),
+    Index(None, "linkage", "recipient", "handle"),
+    Index(None, "linkage", "counterpart", "counterpart_handle"),
 )
 events = Table(
     "events",

@@ -209,6 +209,22 @@ class BrokerStoreSuite:
             await tx.encodings.drop_live("line", 1, "police")
             assert await tx.encodings.live("line", 1, "police") == ()
 
+    async def test_live_segments_of_uploads(self, store: BrokerStore) -> None:
+        names = [letter * 16 for letter in "uvw"]
+        async with store.write() as tx:
+            for fill, name in enumerate(names, 1):
+                await tx.encodings.put_upload(upload(name))
+                for sequence in range(2):
+                    await tx.encodings.stage(upload(name), sequence, "d", segment("police", 2, fill))
+            for name in names[:2]:
+                await tx.encodings.promote(name)
+        async with store.read() as tx:
+            live = await tx.encodings.live("line", 1, "police")
+            assert await tx.encodings.live_of("line", 1, "police", []) == ()
+            assert await tx.encodings.live_of("line", 1, "police", [names[1], names[2]]) == live[2:]
+            assert await tx.encodings.live_of("line", 1, "police", set(names)) == live
+            assert await tx.encodings.live_of("line", 1, "care", set(names)) == ()
+
     async def test_stale_uploads(self, store: BrokerStore) -> None:
         begun = upload()
         async with store.write() as tx:
@@ -252,6 +268,40 @@ class BrokerStoreSuite:
             await tx.links.remove_pairs("line", [pairs[0]])
             assert await tx.links.pairs("line") == (stronger, pairs[2])
             assert await tx.links.linkages() == ("line",)
+
+    async def test_pairs_of_subjects(self, store: BrokerStore) -> None:
+        def subject(agency: str, number: int) -> Subject:
+            return Subject(agency, number.to_bytes(16, "big"))
+
+        pairs = [
+            MatchedPair(subject("care", n), subject(other, n), Strength.STRONG)
+            for n in range(700)
+            for other in ("nhs", "police")
+        ]
+        ours, elsewhere = pairs[:-2], pairs[-2:]
+        async with store.write() as tx:
+            await tx.links.put_pairs("line", ours)
+            await tx.links.put_pairs("other", elsewhere)
+        async with store.write() as tx:
+            assert await tx.links.pairs_of("line", []) == ()
+            asked = {subject("care", 1), subject("police", 2), subject("nhs", 1), subject("police", 699)}
+            assert await tx.links.pairs_of("line", asked) == (pairs[2], pairs[3], pairs[5])
+            assert await tx.links.pairs_of("line", {pair.first for pair in pairs}) == tuple(ours)
+            assert await tx.links.pairs_of("line", {pair.second for pair in pairs}) == tuple(ours)
+            await tx.links.remove_pairs("line", [*pairs[2:], pairs[-1]])
+            assert await tx.links.pairs("line") == tuple(pairs[:2])
+            assert await tx.links.pairs("other") == tuple(elsewhere)
+
+    async def test_tokens_of_subjects(self, store: BrokerStore) -> None:
+        kept = [token(number) for number in range(4)]
+        elsewhere = replace(token(9), recipient=token(1).recipient, linkage="other")
+        async with store.write() as tx:
+            await tx.links.put_tokens([*kept, elsewhere, replace(token(8, passing=True), linkage="line")])
+        async with store.read() as tx:
+            assert await tx.links.tokens_of("line", []) == ()
+            assert await tx.links.tokens_of("line", [token(1).recipient]) == (kept[1],)
+            both = {token(2).recipient, token(2).counterpart, token(0).counterpart, token(8).recipient}
+            assert await tx.links.tokens_of("line", both) == (kept[0], kept[2])
 
     async def test_tokens(self, store: BrokerStore) -> None:
         async with store.write() as tx:
