@@ -154,14 +154,13 @@ async def picture(client: ControlClient, subject_id: str) -> tuple[PictureItem, 
 
 async def export_audits(clients: Clients, folder: Path) -> Mapping[str, Path]:
     """Writes every node's audit log to a folder of its own."""
-    exported = {}
-    for agency, client in clients.items():
-        target = folder / agency
-        target.mkdir(parents=True)
+
+    async def one(agency: str, client: ControlClient) -> None:
         async for name, chunk in client.export_audit():
-            path = target / name
+            path = folder / agency / name
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("ab") as file:
                 file.write(chunk)
-        exported[agency] = target
-    return exported
+
+    await asyncio.gather(*(one(agency, client) for agency, client in clients.items()))
+    return {agency: folder / agency for agency in clients}

@@ -1,15 +1,22 @@
-"""Starts the demonstration's servers as processes of their own, and ends them whatever happens."""
+"""Starts the demonstration's servers as processes of their own, and ends them whatever happens.
+
+All are forked from one process that has the program loaded and compiled (`tallystick.demo.preload`), since
+loading it six times would take as long as everything that they do.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
 import socket
-import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from multiprocessing import forkserver, get_context, parent_process
+from multiprocessing.connection import wait
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 from protos.wire.terminal import TerminalError
@@ -27,7 +34,7 @@ class Server:
     """One running process."""
 
     name: str
-    process: subprocess.Popen[bytes]
+    process: ForkServerProcess
     log: Path
 
 
@@ -35,6 +42,10 @@ class Servers:
     """The processes of a demonstration. Leaving the context ends them all."""
 
     def __init__(self) -> None:
+        """Begins to load the program, beside whatever else is done until the first server starts."""
+        self._context = get_context("forkserver")
+        self._context.set_forkserver_preload(["tallystick.demo.preload"])
+        forkserver.ensure_running()
         self._running: list[Server] = []
 
     def __enter__(self) -> Servers:
@@ -45,15 +56,10 @@ class Servers:
 
     def start(self, name: str, arguments: Sequence[str], log: Path, passphrase: str) -> Server:
         """Starts `tallystick ARGUMENTS`; its output goes to `log`."""
-        with log.open("ab") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "tallystick", *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env={**os.environ, "TALLYSTICK_PASSPHRASE": passphrase},
-                start_new_session=True,  # Ctrl-C goes to the demonstration, which ends them in order
-            )
+        process = self._context.Process(
+            target=_serve, args=(list(arguments), str(log), passphrase), name=name
+        )
+        process.start()
         server = Server(name, process, log)
         self._running.append(server)
         return server
@@ -66,9 +72,9 @@ class Servers:
         """
         deadline = time.monotonic() + READY_SECONDS
         while not ready():
-            if server.process.poll() is not None:
+            if server.process.exitcode is not None:
                 raise ServerError(
-                    f"{server.name} ended with status {server.process.returncode}; its log: {server.log}\n"
+                    f"{server.name} ended with status {server.process.exitcode}; its log: {server.log}\n"
                     + _tail(server.log)
                 )
             if time.monotonic() > deadline:
@@ -78,16 +84,37 @@ class Servers:
     def stop(self) -> None:
         """Asks every process to end, the youngest first, and ends those that do not."""
         for server in reversed(self._running):
-            if server.process.poll() is None:
-                server.process.send_signal(signal.SIGTERM)
+            server.process.terminate()
         deadline = time.monotonic() + STOP_SECONDS
         for server in self._running:
-            try:
-                server.process.wait(timeout=max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
+            server.process.join(timeout=max(0.1, deadline - time.monotonic()))
+            if server.process.exitcode is None:
                 server.process.kill()
-                server.process.wait()
+                server.process.join()
         self._running.clear()
+
+
+def _serve(arguments: list[str], log: str, passphrase: str) -> None:
+    """What a forked process does: it becomes `tallystick ARGUMENTS`."""
+    os.setsid()  # Ctrl-C goes to the demonstration, which ends the servers in order
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for stream in (1, 2):
+        os.dup2(output, stream)
+    os.close(output)
+    os.environ["TALLYSTICK_PASSPHRASE"] = passphrase
+    sys.argv = ["tallystick", *arguments]
+    threading.Thread(target=_end_with_the_demonstration, daemon=True).start()
+    from tallystick.cli import main
+
+    main()
+
+
+def _end_with_the_demonstration() -> None:
+    """A demonstration that is killed leaves nobody behind either."""
+    parent = parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def free_port() -> int:

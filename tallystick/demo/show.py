@@ -16,6 +16,7 @@ from protos.wire.errors import RefusedError
 from tallystick.demo.disclosing import (
     ASKING,
     Asked,
+    Link,
     ask,
     export_audits,
     links_of,
@@ -52,14 +53,15 @@ async def run_demo(folder: Path, people: int, seed: int, *, stay: bool) -> None:
     """Runs the whole job in `folder`; with `stay`, leaves the servers running until interrupted."""
     console = Console(highlight=False, soft_wrap=True)
     began = time.monotonic()
-    heading(console, 1, f"Made-up people: about {people:,} for each of five agencies (seed {seed})")
-    population = generate(people, seed)
-    write_population(population, folder)
-    console.print(f"   {', '.join(NAMES.values())}. Who is who is kept apart, for scoring only.")
-
-    heading(console, 2, "A federation: own keys, an office, a signed registry, mutual TLS")
-    stage = await prepare(folder, free_port(), datetime.now(UTC), lambda text: console.print(f"   {text}"))
     with Servers() as servers:
+        heading(console, 1, f"Made-up people: about {people:,} for each of five agencies (seed {seed})")
+        population = generate(people, seed)
+        write_population(population, folder)
+        console.print(f"   {', '.join(NAMES.values())}. Who is who is kept apart, for scoring only.")
+
+        heading(console, 2, "A federation: own keys, an office, a signed registry, mutual TLS")
+        now = datetime.now(UTC)
+        stage = await prepare(folder, free_port(), now, lambda text: console.print(f"   {text}"))
         _start(servers, stage)
         console.print(f"   The broker and {len(AGENCIES)} nodes run as servers on loopback.")
         async with node_clients(stage) as clients:
@@ -129,32 +131,31 @@ async def _upload(console: Console, clients: Clients, linkage: LinkageId) -> Non
 
 async def _disclose(console: Console, stage: Stage, clients: Clients) -> None:
     heading(console, 5, f"{NAMES[ASKING]} asks about Susan, for the risk assessment conference")
-    subject = susan_at(ASKING)
-    asked = await _ask_all(console, stage, clients, subject, "the same person")
-    items = list(await picture(clients[ASKING], subject))
-    for place in places_of_susan(stage.data(ASKING)):
-        about = await _ask_all(console, stage, clients, place, "an address where she lived")
-        if about:
-            asked += about
-            items += await picture(clients[ASKING], place)
+    susan = susan_at(ASKING)
+    subjects = (susan, *places_of_susan(stage.data(ASKING)))
+    links: list[Link] = []
+    for subject in subjects:
+        what = "the same person" if subject == susan else "an address where she lived"
+        for link in await links_of(clients[ASKING], subject):
+            console.print(f"   {NAMES[link.counterpart]} holds {what} ({link.strength}).")
+            links.append(link)
+    answers = await asyncio.gather(*(_ask(console, stage, clients, link) for link in links))
+    asked = [answer for answer in answers if answer is not None]
     show_asked(console, asked)
 
     heading(console, 6, "The single picture of Susan, which no agency had")
+    items = [item for subject in subjects for item in await picture(clients[ASKING], subject)]
     show_picture(console, sorted(items, key=lambda item: item.occurred))
     heading(console, 7, "What was kept back, and by which clause")
     show_withheld(console, asked)
 
 
-async def _ask_all(console: Console, stage: Stage, clients: Clients, subject: str, what: str) -> list[Asked]:
-    """Asks every agency that is known to hold the same subject."""
-    asked = []
-    for link in await links_of(clients[ASKING], subject):
-        console.print(f"   {NAMES[link.counterpart]} holds {what} ({link.strength}).")
-        try:
-            asked.append(await ask(clients, stage.officers, link, _TIER))
-        except RefusedError as refusal:
-            console.print(f"   Not asked: {refusal.detail}")
-    return asked
+async def _ask(console: Console, stage: Stage, clients: Clients, link: Link) -> Asked | None:
+    try:
+        return await ask(clients, stage.officers, link, _TIER)
+    except RefusedError as refusal:
+        console.print(f"   {NAMES[link.counterpart]} was not asked: {refusal.detail}")
+        return None
 
 
 async def _audit(console: Console, clients: Clients, folder: Path) -> None:
