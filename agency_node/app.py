@@ -62,6 +62,7 @@ class NodeTimings:
     documents: float = 30.0
     keying: float = 20.0
     housekeeping: float = 60.0
+    witness: float = 300.0
     outbox: float = 1.0
     retry_first: float = 0.25
     retry_most: float = 15.0
@@ -182,6 +183,7 @@ class Node:
             ("keying", self._keying_loop),
             ("links", self._links_loop),
             ("housekeeping", self._house_loop),
+            ("witness", self._witness_loop),
             ("uploads", self._uploads_loop),
         ):
             self._tasks.append(asyncio.create_task(self._supervise(name, work), name=name))
@@ -310,6 +312,12 @@ class Node:
             registry = self._trust.last_registry
             self.metrics.trust_expires.set(registry.expires.timestamp() if registry else 0)
             await asyncio.sleep(self._timings.housekeeping)
+
+    async def _witness_loop(self) -> None:
+        """Vouches for the broker's log, or says that it is not what it was."""
+        while True:
+            await self._disclosure.watch_broker(self._broker.audit)
+            await asyncio.sleep(self._timings.witness)
 
     async def _uploads_loop(self) -> None:
         """Uploads what changed, as often as the configuration says."""

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from agency_node.audit import AuditLog
 from agency_node.audit_export import export_files
 from agency_node.disclosure.approvals import Approvals
+from agency_node.disclosure.broker_witness import BrokerWitness
 from agency_node.disclosure.context import DisclosureContext, DisclosureSettings
 from agency_node.disclosure.emergencies import list_emergencies
 from agency_node.disclosure.holder import Holder
@@ -27,6 +28,7 @@ from agency_node.mailbox import OpenedMessage
 from agency_node.mapping import load_mapping
 from agency_node.parts import NodeParts
 from agency_node.rpc.ports import (
+    BrokerLog,
     ConflictSummary,
     EmergencySummary,
     FieldOutcome,
@@ -78,6 +80,7 @@ class Disclosure:
             },
         )
         self._witnessing = Witnessing(context)
+        self._broker_witness = BrokerWitness(context, self._supervision)
         self._signed: datetime | None = None
         mailbox = context.mailbox
         mailbox.on("disclosure-request", self._take_question)
@@ -215,6 +218,10 @@ class Disclosure:
     def close(self) -> None:
         """Closes the agency's source."""
         self.context.reader.close()
+
+    async def watch_broker(self, log: BrokerLog) -> None:
+        """See `BrokerWitness.look`."""
+        await self._broker_witness.look(log)
 
     async def ask_witnesses(self) -> int:
         """Signs the log's head and shows it to the other agencies; how many were asked."""

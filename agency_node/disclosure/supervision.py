@@ -6,7 +6,7 @@ counts are compared, so nothing here reads what was asked. Alarms and samples na
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -20,6 +20,7 @@ from agency_node.rpc.ports import ConflictSummary, SupervisionSummary
 from agency_node.store.store import NodeTransaction
 from agency_node.subjects import SubjectId
 from crypto.audit import AuditAction, reference
+from crypto.canonical import JsonInput
 from policies.clauses import USUAL_ALARMS, Alarms
 from policies.ids import AgencyId, PersonId
 from protos.wire.errors import ErrorCode, RefusedError
@@ -134,8 +135,15 @@ class Supervision:
         usual = await asked(direction, officer, day - _HISTORY, day) / _HISTORY.days
         return today > max(alarms.requests_per_day, alarms.times_usual * usual)
 
-    async def alarm(self, tx: NodeTransaction, kind: str, occasion: Occasion, about: str) -> None:
-        """Raises an alarm, once a day for the same thing, on record and in the queue."""
+    async def alarm(
+        self,
+        tx: NodeTransaction,
+        kind: str,
+        occasion: Occasion,
+        about: str,
+        evidence: Mapping[str, JsonInput] | None = None,
+    ) -> None:
+        """Raises an alarm, once a day for the same thing, on record (with evidence) and in the queue."""
         item_id = self._context.vault.item_id(kind, about, occasion.now.date().isoformat())
         if not await self._add(tx, kind, item_id, occasion):
             return
@@ -146,7 +154,12 @@ class Supervision:
             actor=str(self._context.me),
             policy=occasion.policy_hash or None,
             ref=reference(occasion.request_id) if occasion.request_id else None,
-            body={"alarm": kind, "officer": str(occasion.officer), "request": str(occasion.request_id)},
+            body={
+                "alarm": kind,
+                "officer": str(occasion.officer),
+                "request": str(occasion.request_id),
+                **(evidence or {}),
+            },
         )
 
     # -- the sample, and signing off

@@ -12,6 +12,7 @@ from typing import ClassVar
 import structlog
 
 from agency_node.audit import log_origin, witness_name
+from agency_node.disclosure.broker_witness import broker_head_to_tell, keep_told_head
 from agency_node.disclosure.context import DisclosureContext
 from agency_node.mailbox import OpenedMessage
 from agency_node.store.store import NodeTransaction
@@ -35,12 +36,16 @@ _log = structlog.get_logger("witness")
 
 @dataclass(frozen=True, slots=True)
 class WitnessRequest:
-    """`witness-request/v1`: a signed head, and the proof that it follows from the one last cosigned."""
+    """`witness-request/v1`: a signed head, and the proof that it follows from the one last cosigned.
+
+    With it comes the broker's head that the sender cosigned last, for the recipient to compare with its own.
+    """
 
     KIND: ClassVar[str] = "witness-request/v1"
 
     checkpoint: FieldValue
     proof: tuple[HexBytes, ...]
+    broker_checkpoint: FieldValue | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,7 @@ class Witnessing:
         async with ctx.store.transaction() as tx:
             signed = await ctx.log.checkpoint(tx)
             size = signed.checkpoint.size
+            head = await broker_head_to_tell(tx)
             for agency in registry.agencies:
                 if agency.id == ctx.me or size == 0:
                     continue
@@ -83,6 +89,7 @@ class Witnessing:
                 request = WitnessRequest(
                     FieldValue(signed.to_bytes().decode("utf-8")),
                     tuple(HexBytes(item.hex()) for item in await ctx.log.consistency(tx, old, size)),
+                    None if head is None else FieldValue(head),
                 )
                 address = ToAgency(agency.id)
                 await ctx.mailbox.post(tx, address, agency.id, "witness-request", ctx.signed(request))
@@ -99,6 +106,8 @@ class Witnessing:
         agency = ctx.registry_at(now).agency(message.sender)
         if agency is None:
             raise RefusedError(ErrorCode.NOT_A_MEMBER, "the registry does not list the sender")
+        if request.broker_checkpoint is not None:
+            await keep_told_head(tx, message.sender, request.broker_checkpoint)
         signed = parse_checkpoint(request.checkpoint.encode("utf-8"))
         held = await tx.audit.witnessed(message.sender, "theirs")
         seen = parse_checkpoint(held[1]).checkpoint if held else None

@@ -153,6 +153,15 @@ class RequestDetail:
 
 
 @dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where a received record came from; whoever copies the record keeps its number."""
+
+    record_id: str
+    release_hash: str
+    policy_hash: str
+
+
+@dataclass(frozen=True, slots=True)
 class PictureItem:
     """One record about a subject, held here or released to here. Personal data: the fields are not shown."""
 
@@ -162,6 +171,8 @@ class PictureItem:
     fields: Mapping[str, str] = field(repr=False)
     withheld: tuple[str, ...] = ()
     request_id: str = ""
+    #: None for the agency's own.
+    provenance: Provenance | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +206,22 @@ class NodeStatus:
     registry_expires: datetime | None
     linkages: tuple[LinkageStatus, ...]
     waiting: Waiting
+
+
+class BrokerLog(Protocol):
+    """The broker's log, as its witnesses see it."""
+
+    async def checkpoint(self) -> bytes:
+        """The newest signed head."""
+        ...
+
+    async def consistency_proof(self, old_size: int, new_size: int) -> tuple[bytes, ...]:
+        """That the log of `new_size` begins with that of `old_size`. Raises RefusedError."""
+        ...
+
+    async def cosign(self, size: int, cosignature: bytes) -> None:
+        """Adds this agency's line to a head."""
+        ...
 
 
 class DisclosureService(Protocol):
@@ -234,6 +261,10 @@ class DisclosureService(Protocol):
 
     async def keep_house(self) -> None:
         """Called every minute: what time alone makes due."""
+        ...
+
+    async def watch_broker(self, log: BrokerLog) -> None:
+        """Called every few minutes: cosigns the broker's newest head, or raises an alarm about it."""
         ...
 
     def close(self) -> None:

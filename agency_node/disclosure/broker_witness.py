@@ -1,0 +1,180 @@
+"""This node vouches for the broker's log, and finds out when the broker shows others a different one.
+
+Every few minutes the newest head is fetched. It is cosigned only if the broker signed it, if it is not
+smaller than the one cosigned last, and if it is proven to follow from that (`crypto.witness`); what was seen
+is durable before the cosignature leaves. Agencies also tell each other which head they cosigned last, under
+seal, and the broker must prove that their heads are of one log. A broker that cannot is an alarm: on record
+with both heads, which it signed itself, and in the overseers' queue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import structlog
+
+from agency_node.audit import witness_name
+from agency_node.disclosure.context import DisclosureContext
+from agency_node.disclosure.supervision import Occasion, Supervision
+from agency_node.rpc.ports import BrokerLog
+from agency_node.store.store import NodeTransaction
+from crypto import witness
+from crypto.checkpoint import (
+    Checkpoint,
+    SignedCheckpoint,
+    cosign,
+    parse_checkpoint,
+    verified_cosignatures,
+)
+from crypto.errors import CheckpointError
+from crypto.keys import VerifyKey
+from policies.ids import AgencyId, FederationId
+from protos.wire.errors import ErrorCode, RefusedError
+
+_log = structlog.get_logger("broker-witness")
+
+BROKER = AgencyId("broker")
+BROKER_LOG = "broker-log"
+#: Which head of the broker's is kept: the one that this node cosigned last, or that a peer says it did.
+COSIGNED, TOLD_BY_PEER = "log", "broker"
+_NO_HEAD = "unreadable"
+
+
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    """Two heads that cannot be of one log that only grows, and who was shown the first."""
+
+    reason: str
+    shown_to: AgencyId
+    earlier: bytes
+    later: bytes
+
+
+class BrokerWitness:
+    """Cosigns the broker's heads, and compares them with what others were shown."""
+
+    def __init__(self, context: DisclosureContext, supervision: Supervision) -> None:
+        self._context = context
+        self._supervision = supervision
+        self._agreed: dict[AgencyId, bytes] = {}
+
+    async def look(self, broker: BrokerLog) -> None:
+        """Fetches the newest head, cosigns it, and compares.
+
+        Raises:
+            RefusedError: the broker cannot be asked now, or there is no registry in force.
+        """
+        ctx = self._context
+        now = ctx.now()
+        registry = ctx.registry_at(now)
+        key = registry.broker_verify_key
+        note = await broker.checkpoint()
+        seen = await self._kept(BROKER, COSIGNED)
+        try:
+            shown = parse_checkpoint(note)
+        except CheckpointError:
+            await self._alarm(_Fault(_NO_HEAD, ctx.me, _bytes(seen), note), now)
+            return
+        before = seen.checkpoint if seen else None
+        proof = await _proof(broker, before, shown.checkpoint)
+        verdict = witness.examine(before, shown, proof, origin=log_origin(registry.federation), key=key)
+        if isinstance(verdict, witness.Refused):
+            await self._alarm(_Fault(verdict.reason.value, ctx.me, _bytes(seen), note), now)
+            return
+        if verdict.checkpoint.size:
+            await self._vouch(broker, shown, now)
+        for agency in registry.agencies:
+            if agency.id != ctx.me:
+                await self._compare(broker, agency.id, shown, key, now)
+
+    async def _vouch(self, broker: BrokerLog, shown: SignedCheckpoint, now: datetime) -> None:
+        ctx = self._context
+        name = witness_name(ctx.identity.federation, ctx.me)
+        if verified_cosignatures(shown, {name: ctx.identity.signer.verify_key}):
+            return
+        size = shown.checkpoint.size
+        async with ctx.store.transaction() as tx:
+            await tx.audit.put_witnessed(BROKER, COSIGNED, size, shown.to_bytes())
+        # Only now, when this node can never again vouch for another history.
+        line = cosign(shown.checkpoint, name, ctx.identity.signer, now).line
+        await broker.cosign(size, line.encode("utf-8"))
+
+    async def _compare(
+        self, broker: BrokerLog, peer: AgencyId, mine: SignedCheckpoint, key: VerifyKey, now: datetime
+    ) -> None:
+        """Whether the head that a peer cosigned and this node's are heads of one log."""
+        told = await self._kept(peer, TOLD_BY_PEER)
+        if told is None or self._agreed.get(peer) == told.to_bytes():
+            return
+        origin = mine.checkpoint.origin
+        if isinstance(witness.examine(None, told, (), origin=origin, key=key), witness.Refused):
+            return  # not the broker's word: it says nothing about the broker
+        first, second = sorted((told, mine), key=lambda item: item.checkpoint.size)
+        proof = await _proof(broker, first.checkpoint, second.checkpoint)
+        verdict = witness.examine(first.checkpoint, second, proof, origin=origin, key=key)
+        if isinstance(verdict, witness.Refused):
+            fault = _Fault(f"split view: {verdict.reason.value}", peer, told.to_bytes(), mine.to_bytes())
+            await self._alarm(fault, now)
+            return
+        self._agreed[peer] = told.to_bytes()
+
+    async def _kept(self, peer: AgencyId, whose: str) -> SignedCheckpoint | None:
+        async with self._context.store.transaction() as tx:
+            held = await tx.audit.witnessed(peer, whose)
+        return parse_checkpoint(held[1]) if held else None
+
+    async def _alarm(self, fault: _Fault, now: datetime) -> None:
+        """Says so loudly: in the log for operators each time; on record and in the queue once a day."""
+        _log.error("the broker's log is not what it was", reason=fault.reason, shown_to=str(fault.shown_to))
+        occasion = Occasion("", "", BROKER, "", now)
+        async with self._context.store.transaction() as tx:
+            await self._supervision.alarm(
+                tx,
+                BROKER_LOG,
+                occasion,
+                f"{fault.reason} {fault.shown_to}",
+                evidence={
+                    "reason": fault.reason,
+                    "shown_to": str(fault.shown_to),
+                    "earlier": fault.earlier.decode("utf-8", "replace"),
+                    "later": fault.later.decode("utf-8", "replace"),
+                },
+            )
+
+
+async def broker_head_to_tell(tx: NodeTransaction) -> str | None:
+    """The broker's head that this node cosigned last, for its peers to compare."""
+    held = await tx.audit.witnessed(BROKER, COSIGNED)
+    return held[1].decode("utf-8") if held else None
+
+
+async def keep_told_head(tx: NodeTransaction, peer: AgencyId, note: str) -> None:
+    """Keeps what a peer says that the broker showed it; what cannot be read says nothing."""
+    try:
+        told = parse_checkpoint(note.encode("utf-8"))
+    except CheckpointError:
+        return
+    await tx.audit.put_witnessed(peer, TOLD_BY_PEER, told.checkpoint.size, told.to_bytes())
+
+
+def log_origin(federation: FederationId) -> str:
+    """The name of the broker's audit log."""
+    return f"{federation}/broker/audit"
+
+
+async def _proof(broker: BrokerLog, old: Checkpoint | None, new: Checkpoint) -> Sequence[bytes]:
+    """The broker's proof, or none where there is nothing to prove, or the broker says that it cannot."""
+    if old is None or not 0 < old.size < new.size:
+        return ()
+    try:
+        return await broker.consistency_proof(old.size, new.size)
+    except RefusedError as refusal:
+        if refusal.code in (ErrorCode.INVALID_ARGUMENT, ErrorCode.INTERNAL):
+            return ()
+        raise
+
+
+def _bytes(signed: SignedCheckpoint | None) -> bytes:
+    return b"" if signed is None else signed.to_bytes()
