@@ -34,6 +34,7 @@ from agency_node.disclosure.model import (
     StoredRelease,
     StoredRequest,
 )
+from agency_node.disclosure.provenance import with_provenance
 from agency_node.disclosure.supervision import CONFLICT, Occasion, Supervision
 from agency_node.disclosure.vault import RequestContents
 from agency_node.documents import ActivePolicy
@@ -339,7 +340,8 @@ class Holder:
                 alarm=CONFLICT,
                 told=RefusalCode.NOT_AVAILABLE,
             )
-        return Ready(active, verified, holding, tally, emergency, None)
+        known = await with_provenance(tx, ctx.vault, holding)
+        return Ready(active, verified, known, tally, emergency, None)
 
     def _weighed(self, case: Case, ready: Ready) -> Weighed:
         ctx = self._context

@@ -8,7 +8,7 @@ from agency_node.disclosure.context import DisclosureContext
 from agency_node.disclosure.messages import DisclosureAnswer
 from agency_node.disclosure.model import ReleaseSide, ReleaseState, StoredRelease
 from agency_node.disclosure.records import CONSENT, OCCURRED, OCCURRED_MONTH, Holding
-from agency_node.rpc.ports import PictureItem
+from agency_node.rpc.ports import PictureItem, Provenance
 from agency_node.subjects import SubjectId
 from policies.agreement import SubjectType
 from policies.codec import open_document
@@ -69,6 +69,7 @@ def _received(context: DisclosureContext, release: StoredRelease, wrapped: bytes
             fields,
             tuple(withheld.pop(record.record_type, ())),
             str(release.request_id or ""),
+            Provenance(str(record.id), release.release_hash, release.policy_hash),
         )
 
 

@@ -19,6 +19,7 @@ from agency_node.disclosure.context import DisclosureContext
 from agency_node.disclosure.decide import Weighed, weigh_push
 from agency_node.disclosure.messages import AnswerTooLargeError, DisclosureAnswer, PushOccasion, padded
 from agency_node.disclosure.model import ReleaseSide, ReleaseState, StoredRelease
+from agency_node.disclosure.provenance import note_received, with_provenance
 from agency_node.disclosure.records import Holding
 from agency_node.disclosure.retention import Retention
 from agency_node.documents import ActivePolicy
@@ -142,7 +143,10 @@ class Pushing:
             agreement = await ctx.book.agreement(tx, link.linkage_id, registry, now)
             kind = agreement.agreement.subject_type
             holding = await ctx.reader.holding(found.subject_id, kind)
-            return () if holding is None else (_Due(found, peer, active, clauses, holding, registry),)
+            if holding is None:
+                return ()
+            known = await with_provenance(tx, ctx.vault, holding)
+            return (_Due(found, peer, active, clauses, known, registry),)
         return ()
 
     def _weighed(self, due: _Due, now: datetime) -> Weighed:
@@ -317,6 +321,7 @@ class Pushing:
                 wrapped=ctx.vault.wrap_release(release_hash, message.envelope),
             )
         )
+        await note_received(tx, ctx.vault, release)
         body: dict[str, JsonInput] = {
             "pushed": True,
             "provider": str(message.sender),

@@ -29,6 +29,7 @@ from agency_node.disclosure.model import (
     StoredRequest,
 )
 from agency_node.disclosure.orders import OVERSIGHT, Effect, OfficerOrder
+from agency_node.disclosure.provenance import note_received
 from agency_node.disclosure.retention import Retention
 from agency_node.disclosure.supervision import CONFLICT, Occasion, Supervision
 from agency_node.disclosure.vault import RequestContents
@@ -495,6 +496,7 @@ class Requester:
                 wrapped=ctx.vault.wrap_release(release_hash, message.envelope),
             )
         )
+        await note_received(tx, ctx.vault, release)
         body: dict[str, JsonInput] = {
             "request": str(stored.request_id),
             "provider": str(stored.peer),

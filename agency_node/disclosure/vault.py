@@ -62,6 +62,10 @@ class Vault:
         """The keyed hash of a case reference: 64 hex digits."""
         return self._mac("case", case_reference.encode("utf-8"))
 
+    def record_mac(self, record_id: str) -> str:
+        """The keyed hash of a record's number, its agency's or that of a disclosed one: 64 hex digits."""
+        return self._mac("record", record_id.encode("utf-8"))
+
     def item_id(self, *parts: str) -> str:
         """The id of something that is to be raised once: 64 hex digits that say nothing."""
         return self._mac("item", canonical_json(list(parts)))

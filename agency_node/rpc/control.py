@@ -233,6 +233,13 @@ class ControlServicer(control_pb2_grpc.ControlServiceServicer):
                 fields=dict(item.fields),
                 withheld=item.withheld,
                 request_id=item.request_id,
+                provenance=None
+                if item.provenance is None
+                else pb.Provenance(
+                    record_id=item.provenance.record_id,
+                    release_hash=item.provenance.release_hash,
+                    policy_hash=item.provenance.policy_hash,
+                ),
             )
 
     async def ListEmergencies(

@@ -18,6 +18,7 @@ from agency_node.rpc.ports import (
     OrderDraft,
     PictureItem,
     PreparedDocument,
+    Provenance,
     RequestDetail,
     RequestDraft,
     RequestSummary,
@@ -160,6 +161,11 @@ class ControlClient:
                 dict(item.fields),
                 tuple(item.withheld),
                 item.request_id,
+                Provenance(
+                    item.provenance.record_id, item.provenance.release_hash, item.provenance.policy_hash
+                )
+                if item.HasField("provenance")
+                else None,
             )
 
     async def emergencies(self) -> AsyncGenerator[EmergencySummary, None]:

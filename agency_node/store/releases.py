@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,8 +10,10 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from agency_node.disclosure.model import ReleaseSide, ReleaseState, StoredRelease
-from agency_node.store.schema_disclosure import RELEASES
+from agency_node.store.schema_disclosure import RECEIVED_RECORDS, RELEASES
 from policies.ids import AgencyId, DocumentId
+
+_AT_ONCE = 500
 
 
 class ReleaseRepository:
@@ -76,6 +79,22 @@ class ReleaseRepository:
             .where(RELEASES.c.direction == side.value, RELEASES.c.release_hash == release_hash)
             .values(state=state.value)
         )
+
+    async def note_received(self, record_macs: Sequence[str]) -> None:
+        """Remembers records that came from another agency."""
+        known = await self.received(record_macs)
+        fresh = [{"record_mac": item} for item in dict.fromkeys(record_macs) if item not in known]
+        if fresh:
+            await self._session.execute(sa.insert(RECEIVED_RECORDS), fresh)
+
+    async def received(self, record_macs: Sequence[str]) -> frozenset[str]:
+        """Those of the records that came from another agency."""
+        found: set[str] = set()
+        for start in range(0, len(record_macs), _AT_ONCE):
+            some = record_macs[start : start + _AT_ONCE]
+            query = sa.select(RECEIVED_RECORDS.c.record_mac).where(RECEIVED_RECORDS.c.record_mac.in_(some))
+            found |= set(await self._session.scalars(query))
+        return frozenset(found)
 
     async def _all(self, query: sa.Select[Any]) -> tuple[StoredRelease, ...]:
         rows = await self._session.execute(query.order_by(RELEASES.c.released, RELEASES.c.release_hash))

@@ -171,3 +171,12 @@ PUSHES = sa.Table(
     # Of what was pushed last; empty where nothing was.
     sa.Column("digest", sa.String(64), nullable=False),
 )
+
+# Migration `r0004_provenance` creates this one.
+
+RECEIVED_RECORDS = sa.Table(
+    "received_records",
+    METADATA,
+    # Of the number that another agency gave a record which it disclosed. It outlives what was disclosed.
+    sa.Column("record_mac", sa.String(64), primary_key=True),
+)

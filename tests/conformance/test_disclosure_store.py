@@ -162,6 +162,16 @@ async def test_releases_and_their_clock(store: NodeStore) -> None:
         assert receipted == replace(given, state=ReleaseState.RECEIPTED)
 
 
+async def test_records_that_were_received_stay_known(store: NodeStore) -> None:
+    macs = [f"{number:064x}" for number in range(1200)]
+    async with store.transaction() as tx:
+        await tx.releases.note_received(macs[:700])
+        await tx.releases.note_received([macs[699], macs[700], macs[700]])
+    async with store.transaction() as tx:
+        assert await tx.releases.received(macs) == frozenset(macs[:701])
+        assert await tx.releases.received([]) == frozenset()
+
+
 async def test_break_glass_suspends_until_it_is_reviewed(store: NodeStore) -> None:
     officer = PersonId("police.investigator")
     use = EmergencyUse(

@@ -1279,6 +1279,7 @@ class GetPictureResponse(_message.Message):
     FIELDS_FIELD_NUMBER: _builtins.int
     WITHHELD_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    PROVENANCE_FIELD_NUMBER: _builtins.int
     agency_id: _builtins.str
     record_type: _builtins.str
     occurred: _builtins.str
@@ -1290,6 +1291,10 @@ class GetPictureResponse(_message.Message):
     def withheld(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What the policy withheld: "field: clause n, reason"."""
 
+    @_builtins.property
+    def provenance(self) -> Global___Provenance:
+        """Absent for the agency's own records."""
+
     def __init__(
         self,
         *,
@@ -1299,14 +1304,44 @@ class GetPictureResponse(_message.Message):
         fields: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         withheld: _abc.Iterable[_builtins.str] | None = ...,
         request_id: _builtins.str = ...,
+        provenance: Global___Provenance | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["provenance", b"provenance"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency_id", b"agency_id", "fields", b"fields", "occurred", b"occurred", "record_type", b"record_type", "request_id", b"request_id", "withheld", b"withheld"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency_id", b"agency_id", "fields", b"fields", "occurred", b"occurred", "provenance", b"provenance", "record_type", b"record_type", "request_id", b"request_id", "withheld", b"withheld"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetPictureResponse: _TypeAlias = GetPictureResponse  # noqa: Y015
+
+@_typing.final
+class Provenance(_message.Message):
+    """Where a received record came from."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORD_ID_FIELD_NUMBER: _builtins.int
+    RELEASE_HASH_FIELD_NUMBER: _builtins.int
+    POLICY_HASH_FIELD_NUMBER: _builtins.int
+    record_id: _builtins.str
+    """The number that its agency gave the record for this release."""
+    release_hash: _builtins.str
+    """Document hashes, hexadecimal."""
+    policy_hash: _builtins.str
+    def __init__(
+        self,
+        *,
+        record_id: _builtins.str = ...,
+        release_hash: _builtins.str = ...,
+        policy_hash: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy_hash", b"policy_hash", "record_id", b"record_id", "release_hash", b"release_hash"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Provenance: _TypeAlias = Provenance  # noqa: Y015
 
 @_typing.final
 class ExportAuditRequest(_message.Message):
