@@ -80,9 +80,7 @@ async def _content(name: str, store: NodeStore, size: int) -> AsyncIterator[byte
             if name == LEAVES:
                 yield b"".join(entry.leaf_bytes + b"\n" for entry in entries)
             else:
-                yield b"".join(
-                    _line({"seq": entry.leaf.seq, "sealed": b64u(entry.sealed)}) for entry in entries
-                )
+                yield b"".join(_line({"seq": entry.seq, "sealed": b64u(entry.sealed)}) for entry in entries)
         return
     yield await _smaller(name, store)
 

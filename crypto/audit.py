@@ -317,12 +317,12 @@ def _aad(origin: str, seq: int, action: AuditAction) -> bytes:
 
 def _parse_time(text: str) -> datetime:
     try:
-        time = datetime.strptime(text, _TIME).replace(tzinfo=UTC)
+        time = datetime.fromisoformat(text)  # much faster than strptime, and laxer: hence the check below
     except ValueError:
         raise AuditError("the time of an audit leaf is not RFC 3339 UTC in whole seconds") from None
     if time.strftime(_TIME) != text:
         raise AuditError("the time of an audit leaf is not RFC 3339 UTC in whole seconds")
-    return time
+    return time.replace(tzinfo=UTC)
 
 
 def _parse_action(text: str) -> AuditAction:

@@ -4,6 +4,10 @@ The subset used here has no floating-point numbers, integers only within +-(2**5
 levels of nesting and no duplicate keys. `parse_canonical` accepts exactly the bytes that `canonical_json`
 makes, so the bytes signed are the bytes verified and the bytes parsed. Binary values are base64url without
 padding; hashes are lower-case hex.
+
+What makes RFC 8785 hard is numbers that are not integers, which this subset lacks, and the order of keys
+beyond ASCII. Where every key is ASCII, as in all of our own documents, the standard library's encoder gives
+the same bytes much faster than `rfc8785`, which encodes the rest.
 """
 
 import base64
@@ -25,6 +29,7 @@ MAX_BYTES = 1_048_576
 MAX_DEPTH = 32
 MAX_INTEGER = 2**53 - 1
 _MAX_INTEGER_DIGITS = 17
+_ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), check_circular=False)
 
 
 def canonical_json(value: JsonInput) -> bytes:
@@ -33,9 +38,10 @@ def canonical_json(value: JsonInput) -> bytes:
     Raises CanonicalError for floats, integers beyond 2**53 - 1, keys that are not strings, lone surrogates,
     other types and nesting deeper than `MAX_DEPTH`.
     """
+    plain, simple = _plain(value, depth=0)
     try:
-        return rfc8785.dumps(_plain(value, depth=0))
-    except rfc8785.CanonicalizationError:
+        return _ENCODER.encode(plain).encode("utf-8") if simple else rfc8785.dumps(plain)
+    except (UnicodeEncodeError, rfc8785.CanonicalizationError):
         raise CanonicalError("text contains a lone surrogate, which UTF-8 cannot carry") from None
 
 
@@ -118,13 +124,7 @@ def _parse(data: bytes, max_bytes: int) -> tuple[JsonValue, bytes]:
     if len(data) > max_bytes:
         raise CanonicalError(f"the document has {len(data)} bytes; the limit is {max_bytes}")
     try:
-        value: JsonValue = json.loads(
-            data.decode("utf-8"),
-            object_pairs_hook=_unique_object,
-            parse_float=_refuse_float,
-            parse_int=_bounded_int,
-            parse_constant=_refuse_constant,
-        )
+        value: JsonValue = _DECODER.decode(data.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise CanonicalError(f"the document is not UTF-8 (byte {error.start})") from None
     except json.JSONDecodeError as error:
@@ -136,22 +136,32 @@ def _parse(data: bytes, max_bytes: int) -> tuple[JsonValue, bytes]:
     return value, canonical_json(value)
 
 
-def _plain(value: JsonInput, depth: int) -> JsonValue:
+def _plain(value: JsonInput, depth: int) -> tuple[JsonValue, bool]:
+    """The value as `json` knows it, and whether every key in it is ASCII."""
     if depth > MAX_DEPTH:
         raise CanonicalError(f"the value is nested deeper than {MAX_DEPTH} levels")
-    match value:
-        case None | bool() | str():
-            return value
-        case int():
-            if abs(value) > MAX_INTEGER:
-                raise CanonicalError("an integer is beyond 2**53 - 1; carry it as a string")
-            return value
-        case Mapping():
-            if not all(isinstance(key, str) for key in value):
+    if value is None or isinstance(value, bool | str):
+        return value, True
+    if isinstance(value, int):
+        if abs(value) > MAX_INTEGER:
+            raise CanonicalError("an integer is beyond 2**53 - 1; carry it as a string")
+        return value, True
+    simple = True
+    if isinstance(value, Mapping):
+        found: dict[str, JsonValue] = {}
+        for key, item in value.items():
+            if not isinstance(key, str):
                 raise CanonicalError("object keys must be strings")
-            return {key: _plain(item, depth + 1) for key, item in value.items()}
-        case list() | tuple():
-            return [_plain(item, depth + 1) for item in value]
+            found[key], below = _plain(item, depth + 1)
+            simple = simple and below and key.isascii()
+        return found, simple
+    if isinstance(value, list | tuple):
+        items: list[JsonValue] = []
+        for item in value:
+            plain, below = _plain(item, depth + 1)
+            items.append(plain)
+            simple = simple and below
+        return items, simple
     raise CanonicalError(f"canonical JSON cannot carry a value of type {type(value).__name__}")
 
 
@@ -174,3 +184,11 @@ def _refuse_float(_text: str) -> JsonValue:
 
 def _refuse_constant(text: str) -> JsonValue:
     raise CanonicalError(f"{text} is not allowed in JSON")
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_unique_object,
+    parse_float=_refuse_float,
+    parse_int=_bounded_int,
+    parse_constant=_refuse_constant,
+)

@@ -41,10 +41,15 @@ class DataKey:
 class StoredEntry:
     """An entry with the id of the key that opens its details."""
 
-    leaf: AuditLeaf
+    seq: int
     leaf_bytes: bytes = field(repr=False)
     sealed: bytes = field(repr=False)
     key_id: str
+
+    @property
+    def leaf(self) -> AuditLeaf:
+        """The leaf, parsed anew each time."""
+        return AuditLeaf.from_bytes(self.leaf_bytes)
 
 
 @dataclass(slots=True)
@@ -241,4 +246,4 @@ class AuditRepository:
 
 
 def _entry(row: sa.Row[Any]) -> StoredEntry:
-    return StoredEntry(AuditLeaf.from_bytes(row.leaf), row.leaf, row.sealed, row.key_id)
+    return StoredEntry(row.seq, row.leaf, row.sealed, row.key_id)
