@@ -153,7 +153,7 @@ class Broker:
             self._epochs,
             self._probing,
             self._audit,
-            self._runs.withdraw,
+            self._links.withdraw,
             self._runs.committed,
             self._clock,
         )

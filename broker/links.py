@@ -9,14 +9,14 @@ from broker.audit import AuditLog, Clock
 from broker.bell import Bell
 from broker.catalogue import Catalogue
 from broker.linkages import Linkage
-from broker.store.model import MatchedPair, NewEvent, Subject, TokenRecord
+from broker.store.model import MatchedPair, Subject, TokenRecord
 from broker.store.ports import BrokerStore, Transaction
 from broker.telling import Permissions, Reconciliation, Told, reconcile
 from crypto.audit import AuditAction
 from crypto.canonical import JsonInput
 from crypto.tokens import LinkToken
 from protos.wire.errors import ErrorCode, RefusedError
-from protos.wire.linkage import Link, LinkEvent, LinkEventKind, Strength
+from protos.wire.linkage import Link, LinkEvent, Strength
 
 LOOK_UP_LIFETIME = timedelta(hours=1)
 _EVENTS_AT_ONCE = 500
@@ -40,36 +40,51 @@ class LinkService:
         self._bell = bell
         self._clock = clock
         self._rng_bytes = rng_bytes
+        # By linkage, the documents by which everything told was last looked at, durably.
         self._reconciled: dict[str, tuple[str, ...]] = {}
+        self._publishing: dict[str, tuple[str, ...]] = {}
 
     async def publish(
-        self, tx: Transaction, linkage: Linkage, epoch: int, pairs: Collection[MatchedPair]
+        self,
+        tx: Transaction,
+        linkage: Linkage,
+        epoch: int,
+        pairs: Collection[MatchedPair],
+        around: Collection[Subject] | None = None,
     ) -> frozenset[str]:
-        """Puts a run's pairs in place of the old ones; returns the recipients that have news."""
-        old = set(await tx.links.pairs(linkage.id))
-        new = set(pairs)
-        kept_places = {(item.first, item.second) for item in new}
+        """Puts a run's pairs in place of the old ones; returns the recipients that have news.
+
+        Call `published` once the transaction is durable. With `around`, only the pairs with an end among
+        those subjects are replaced, so that the work is in proportion to what changed. What may be told is
+        then looked at anew for these alone, unless other documents count than when it was last looked at for
+        all.
+        """
+        old = await (tx.links.pairs(linkage.id) if around is None else tx.links.pairs_of(linkage.id, around))
+        before, now = set(old), set(pairs)
+        kept_places = {(item.first, item.second) for item in now}
         await tx.links.remove_pairs(
-            linkage.id, [item for item in old - new if (item.first, item.second) not in kept_places]
+            linkage.id, [item for item in before - now if (item.first, item.second) not in kept_places]
         )
-        await tx.links.put_pairs(linkage.id, sorted(new - old, key=lambda item: (item.first, item.second)))
-        return await self._reconcile(tx, linkage.id, epoch, new)
+        await tx.links.put_pairs(linkage.id, sorted(now - before, key=lambda item: (item.first, item.second)))
+        counting = self._publishing[linkage.id] = self._counting(linkage)
+        if around is None or self._reconciled.get(linkage.id) != counting:
+            everything = now if around is None else await tx.links.pairs(linkage.id)
+            return await self._reconcile(tx, linkage.id, epoch, everything, None)
+        return await self._reconcile(tx, linkage.id, epoch, now, around)
+
+    def published(self, linkage_id: str, recipients: Iterable[str]) -> None:
+        """What `publish` did is durable: wakes the recipients."""
+        self._reconciled[linkage_id] = self._publishing.pop(linkage_id)
+        self.ring(linkage_id, recipients)
 
     async def withdraw(
         self, tx: Transaction, linkage: Linkage, agency: str, handles: frozenset[bytes]
     ) -> None:
         """Ends the links of withdrawn subjects at once."""
         gone = {Subject(agency, handle) for handle in handles}
-        pairs = await tx.links.pairs(linkage.id)
-        await tx.links.remove_pairs(
-            linkage.id, [item for item in pairs if item.first in gone or item.second in gone]
-        )
-        tokens = await tx.links.tokens(linkage.id)
-        recalled = tuple(item for item in tokens if item.recipient in gone or item.counterpart in gone)
-        events = tuple(
-            NewEvent(item.recipient.agency, LinkEventKind.RECALLED, item.link()) for item in recalled
-        )
-        await self._tell(tx, linkage.id, Reconciliation((), recalled, events))
+        await tx.links.remove_pairs(linkage.id, await tx.links.pairs_of(linkage.id, gone))
+        recalled = await tx.links.tokens_of(linkage.id, gone)
+        await self._tell(tx, linkage.id, reconcile(linkage.id, 0, (), recalled, self._rng_bytes))
 
     async def refresh(self) -> tuple[str, ...]:
         """Brings what is told into line with the documents that count now.
@@ -82,8 +97,7 @@ class LinkService:
         in_force = {linkage.id: linkage for linkage in self._catalogue.linkages()}
         for linkage_id in held:
             linkage = in_force.get(linkage_id)
-            policies = self._catalogue.active_policies(linkage_id) if linkage else ()
-            counting = tuple(item.hash for item in policies) + ((linkage.hash,) if linkage else ())
+            counting = self._counting(linkage) if linkage else ()
             if self._reconciled.get(linkage_id) == counting:
                 continue
             async with self._store.write() as tx:
@@ -96,10 +110,14 @@ class LinkService:
                     pairs = ()
                 else:
                     pairs = await self._without_departed(tx, linkage, pairs)
-                news = await self._reconcile(tx, linkage_id, None, pairs)
+                news = await self._reconcile(tx, linkage_id, None, pairs, None)
             self._reconciled[linkage_id] = counting
             self.ring(linkage_id, news)
         return tuple(linkage_id for linkage_id in held if linkage_id not in in_force)
+
+    def _counting(self, linkage: Linkage) -> tuple[str, ...]:
+        """Names the documents that decide what is told of a linkage at this moment."""
+        return (*(item.hash for item in self._catalogue.active_policies(linkage.id)), linkage.hash)
 
     async def _without_departed(
         self, tx: Transaction, linkage: Linkage, pairs: tuple[MatchedPair, ...]
@@ -148,7 +166,7 @@ class LinkService:
         async with self._store.write() as tx:
             standing = {
                 (item.policy_hash, item.recipient, item.counterpart): item
-                for item in await tx.links.tokens(linkage.id)
+                for item in await tx.links.tokens_of(linkage.id, [asker])
                 if item.recipient == asker
             }
             links: list[Link] = []
@@ -203,11 +221,21 @@ class LinkService:
         )
 
     async def _reconcile(
-        self, tx: Transaction, linkage_id: str, epoch: int | None, pairs: Iterable[MatchedPair]
+        self,
+        tx: Transaction,
+        linkage_id: str,
+        epoch: int | None,
+        pairs: Iterable[MatchedPair],
+        around: Collection[Subject] | None,
     ) -> frozenset[str]:
-        """`epoch` is that of a run that has just ended; None keeps the epoch that tokens were told in."""
+        """`pairs` are all there are, or all with an end in `around`.
+
+        `epoch` is that of a run that has just ended; None keeps the epoch that tokens were told in.
+        """
         permissions = Permissions(self._catalogue.active_policies(linkage_id))
-        tokens = await tx.links.tokens(linkage_id)
+        tokens = await (
+            tx.links.tokens(linkage_id) if around is None else tx.links.tokens_of(linkage_id, around)
+        )
         number = epoch if epoch is not None else max((item.epoch for item in tokens), default=0)
         if not number:
             current = await tx.epochs.current(linkage_id)

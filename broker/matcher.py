@@ -10,8 +10,10 @@ look-up is quick; a snapshot on disk lets a restarted broker take it up without 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from threading import Event, Lock
 from typing import TYPE_CHECKING
@@ -29,15 +31,18 @@ if TYPE_CHECKING:
     from broker.matching.candidates import RunControl
     from broker.matching.engine import Engine
     from broker.matching.incremental import MatchState
-    from broker.matching.model import PartyRows
+    from broker.matching.model import LinkGroup, Member, PartyRows
+    from broker.matching.submission import Withdrawal
 
 Touched = Mapping[str, frozenset[bytes]]
+#: Two agencies, in order.
+Agencies = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class MatchJob:
-    """What a run matches. `records` holds the rows of each agency; `touched`, if not None, the handles that
-    changed since this linkage was matched last."""
+    """What a run matches: the rows of each agency, or, where `touched` is not None, only those of the handles
+    in it, which changed since this linkage was matched last."""
 
     run_id: str
     linkage: Linkage
@@ -48,19 +53,96 @@ class MatchJob:
 
 @dataclass(frozen=True, slots=True)
 class MatchReport:
-    """What a run found."""
+    """What a run found.
+
+    `pairs` are all there are, or, where `around` is not None, those with an end among these subjects: all
+    whose groups changed since links were last published. `sizes` are the subjects of each agency, `links`
+    the pairs, all of them, between each two.
+    """
 
     pairs: tuple[MatchedPair, ...] = field(repr=False)
-    subjects: int
+    around: frozenset[Subject] | None = field(repr=False)
+    sizes: Mapping[str, int]
+    links: Mapping[Agencies, int]
     groups: int
     candidate_pairs: int
 
+    @property
+    def subjects(self) -> int:
+        """Subjects compared."""
+        return sum(self.sizes.values())
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class _Held:
+    """A linkage's state, and what of it is not published yet."""
+
     agreement: str
     epoch: int
     state: MatchState
+    links: Counter[Agencies] = field(default_factory=Counter)
+    groups: int = 0
+    #: Subjects whose groups changed since links were published; None before they were.
+    unpublished: set[Subject] | None = None
+    lock: Lock = field(default_factory=Lock)
+
+    def apply(
+        self,
+        gone: Iterable[Withdrawal],
+        add: Iterable[PartyRows] = (),
+        change: Iterable[PartyRows] = (),
+        control: RunControl | None = None,
+    ) -> None:
+        """Takes in a submission, or raises and is as it was."""
+        delta = self.state.apply(add=add, change=change, withdraw=gone, control=control)
+        before = (*delta.removed, *(item.before for item in delta.changed))
+        after = (*delta.added, *(item.after for item in delta.changed))
+        self.groups += len(after) - len(before)
+        self.links.subtract(links_between(before))
+        self.links.update(links_between(after))
+        if self.unpublished is not None:
+            self.unpublished.update(_subject(member) for group in before + after for member in group.members)
+
+    def report(self) -> MatchReport:
+        """What there is to publish."""
+        around = None if self.unpublished is None else frozenset(self.unpublished)
+        groups = self._all() if around is None else self._around(around)
+        return MatchReport(
+            pairs=tuple(
+                pair_of(_subject(one), _subject(other), Strength(band.label))
+                for group in groups
+                for one, other, band in group.pairs()
+            ),
+            around=around,
+            sizes=self.state.sizes(),
+            links=dict(self.links),
+            groups=self.groups,
+            candidate_pairs=self.state.pair_count(),
+        )
+
+    def _all(self) -> tuple[LinkGroup, ...]:
+        groups = self.state.result().groups
+        self.groups, self.links = len(groups), links_between(groups)
+        return groups
+
+    def _around(self, subjects: frozenset[Subject]) -> tuple[LinkGroup, ...]:
+        by_agency: dict[str, list[bytes]] = {}
+        for subject in sorted(subjects):
+            by_agency.setdefault(subject.agency, []).append(subject.handle)
+        return self.state.groups_of({agency: _matrix(handles) for agency, handles in by_agency.items()})
+
+
+def links_between(groups: Iterable[LinkGroup]) -> Counter[Agencies]:
+    """How many pairs of subjects some groups make, by their agencies."""
+    found: Counter[Agencies] = Counter()
+    for group in groups:
+        agencies = [member.agency for member in group.members]
+        found.update((one, other) for one, other in combinations(agencies, 2) if one != other)
+    return found
+
+
+def _subject(member: Member) -> Subject:
+    return Subject(member.agency, member.handle)
 
 
 class Matcher:
@@ -79,19 +161,27 @@ class Matcher:
         Raises:
             MatchingError: too many pairs, cancelled, or an engine that gave up.
         """
-        state = self._updated(job) or self._built(job, progress, cancel)
-        self._held[job.linkage.id] = _Held(job.linkage.hash, job.epoch, state)
-        state.snapshot().save(self._snapshot_file(job.linkage))
+        if job.touched is not None:
+            held = self._updated(job, job.touched, progress, cancel)
+        else:
+            state = self._built(job, progress, cancel)
+            held = self._held[job.linkage.id] = _Held(job.linkage.hash, job.epoch, state)
+            self.keep(job.linkage)
         self.forget_run(job.run_id)
-        result = state.result()
-        pairs = tuple(
-            pair_of(
-                Subject(one.agency, one.handle), Subject(other.agency, other.handle), Strength(band.label)
-            )
-            for group in result.groups
-            for one, other, band in group.pairs()
-        )
-        return MatchReport(pairs, result.subjects, len(result.groups), result.candidate_pairs)
+        with held.lock:
+            return held.report()
+
+    def published(self, linkage_id: str) -> None:
+        """Links stand as they were last reported: the next report need only say what changes from now on."""
+        held = self._held.get(linkage_id)
+        if held is not None:
+            held.unpublished = set()
+
+    def keep(self, linkage: Linkage) -> None:
+        """Saves the groups, so that a restarted broker takes them up where the rows are still the same."""
+        held = self._held.get(linkage.id)
+        if held is not None:
+            held.state.snapshot().save(self._snapshot_file(linkage))
 
     def ready(self, linkage: Linkage, epoch: int) -> bool:
         """Whether `look_up` can answer without the rows."""
@@ -102,7 +192,8 @@ class Matcher:
         """Takes up the state of a linkage that an earlier process matched."""
         job = MatchJob("look-up", linkage, epoch, records, None)
         state = self._built(job, lambda _done, _total: None, Event())
-        self._held[linkage.id] = _Held(linkage.hash, epoch, state)
+        if not self.ready(linkage, epoch):  # else a run, with rows at least as new, was there first
+            self._held[linkage.id] = _Held(linkage.hash, epoch, state)
         self.forget_run(job.run_id)
 
     def look_up(
@@ -111,9 +202,7 @@ class Matcher:
         """The subjects that the rows of one subject reach, strongest first."""
         state = self._held[linkage.id].state
         hits = state.lookup(linkage.layout.party_rows(agency, records))
-        return tuple(
-            (Subject(hit.member.agency, hit.member.handle), Strength(hit.band.label)) for hit in hits
-        )
+        return tuple((_subject(hit.member), Strength(hit.band.label)) for hit in hits)
 
     def withdraw(self, linkage_id: str, agency: str, handles: frozenset[bytes]) -> None:
         """Forgets subjects at once, so that neither memory nor a look-up knows them."""
@@ -123,9 +212,10 @@ class Matcher:
         if held is None:
             return
         wanted = _matrix(sorted(handles))
-        known = wanted[held.state.holds(agency, wanted)]
-        if len(known):
-            held.state.apply(withdraw=[Withdrawal(agency, known)])
+        with held.lock:
+            known = wanted[held.state.holds(agency, wanted)]
+            if len(known):
+                held.apply([Withdrawal(agency, known)])
 
     def forget(self, linkage_id: str) -> None:
         """Drops the state of a linkage, in memory and on disk."""
@@ -142,38 +232,39 @@ class Matcher:
         if close is not None:
             close()
 
-    def _updated(self, job: MatchJob) -> MatchState | None:
-        """The held state brought up to date with what changed, if that is all that changed."""
-        if job.touched is None or not self.ready(job.linkage, job.epoch):
-            return None
-        state = self._held[job.linkage.id].state
-        adds: list[PartyRows] = []
-        changes: list[PartyRows] = []
-        withdrawals: list[tuple[str, list[bytes]]] = []
-        for agency, handles in job.touched.items():
-            records = job.records[agency]
-            rows = records[among(records, handles)]
-            present = handles_of(rows)
-            known = {
-                handle
-                for handle, held in zip(
-                    sorted(handles), state.holds(agency, _matrix(sorted(handles))), strict=True
-                )
-                if held
-            }
-            layout = job.linkage.layout
-            old = among(rows, known)
-            adds.append(layout.party_rows(agency, rows[~old]))
-            changes.append(layout.party_rows(agency, rows[old]))
-            withdrawals.append((agency, sorted(known - present)))
+    def _updated(
+        self, job: MatchJob, touched: Touched, progress: Callable[[int, int], None], cancel: Event
+    ) -> _Held:
+        """The held state brought up to date with what changed."""
+        from broker.matching.candidates import RunControl
+        from broker.matching.errors import MatchInputError
         from broker.matching.submission import Withdrawal
 
-        state.apply(
-            add=[rows for rows in adds if len(rows)],
-            change=[rows for rows in changes if len(rows)],
-            withdraw=[Withdrawal(agency, _matrix(gone)) for agency, gone in withdrawals if gone],
-        )
-        return state
+        held = self._held.get(job.linkage.id)
+        if held is None or not self.ready(job.linkage, job.epoch):
+            raise MatchInputError("the groups that were to be updated are gone; run again")
+        layout = job.linkage.layout
+        adds: list[PartyRows] = []
+        changes: list[PartyRows] = []
+        withdrawals: list[Withdrawal] = []
+        with held.lock:
+            for agency, handles in touched.items():
+                wanted = _matrix(sorted(handles))
+                known = {item.tobytes() for item in wanted[held.state.holds(agency, wanted)]}
+                rows = job.records[agency]
+                old = among(rows, known)
+                adds.append(layout.party_rows(agency, rows[~old]))
+                changes.append(layout.party_rows(agency, rows[old]))
+                gone = sorted(known - handles_of(rows))
+                if gone:
+                    withdrawals.append(Withdrawal(agency, _matrix(gone)))
+            held.apply(
+                withdrawals,
+                [rows for rows in adds if len(rows)],
+                [rows for rows in changes if len(rows)],
+                RunControl(progress=progress, cancel=cancel),
+            )
+        return held
 
     def _built(self, job: MatchJob, progress: Callable[[int, int], None], cancel: Event) -> MatchState:
         from broker.matching.errors import CheckpointError

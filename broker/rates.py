@@ -7,23 +7,21 @@ beyond that are an alarm.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from broker.config import WatchConfig
-from broker.store.model import MatchedPair, MatchRate
+from broker.store.model import MatchRate
 
 _SLACK_PERCENT = 5
 
 
 def match_rates(
-    linkage: str, pairs: Iterable[MatchedPair], sizes: Mapping[str, int]
+    linkage: str, links: Mapping[tuple[str, str], int], sizes: Mapping[str, int]
 ) -> tuple[MatchRate, ...]:
     """The figures of every two agencies that have subjects; `sizes` are numbers of subjects."""
-    links = Counter((pair.first.agency, pair.second.agency) for pair in pairs)
     names = sorted(name for name, size in sizes.items() if size)
     return tuple(
-        MatchRate(linkage, first, second, links[first, second], sizes[first], sizes[second])
+        MatchRate(linkage, first, second, links.get((first, second), 0), sizes[first], sizes[second])
         for first in names
         for second in names
         if first < second

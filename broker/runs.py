@@ -25,8 +25,8 @@ from broker.linkages import Linkage
 from broker.links import LinkService
 from broker.matcher import Matcher, MatchJob, MatchReport
 from broker.rates import expected_links, leaps, match_rates
-from broker.rows import Records, subject_count
-from broker.store.model import Hold, HoldKind, MatchedPair, MatchRate, RunRecord
+from broker.rows import Records
+from broker.store.model import Hold, HoldKind, MatchedPair, MatchRate, RunRecord, Subject
 from broker.store.ports import BrokerStore, Transaction
 from broker.uploads import CommittedChange
 from crypto.audit import AuditAction
@@ -36,6 +36,17 @@ from protos.wire.linkage import RunProgress, RunState
 from protos.wire.safelog import places_of
 
 _log = structlog.get_logger("runs")
+
+
+@dataclass(frozen=True, slots=True)
+class _Changes:
+    """What changed of an agency since its linkage was matched: subjects, and uploads that brought them."""
+
+    handles: frozenset[bytes] = field(default=frozenset(), repr=False)
+    uploads: frozenset[str] = frozenset()
+
+    def __or__(self, other: _Changes) -> _Changes:
+        return _Changes(self.handles | other.handles, self.uploads | other.uploads)
 
 
 @dataclass(slots=True)
@@ -48,10 +59,10 @@ class _Working:
     done: int = 0
     total: int = 0
     stage: str = "reading encodings"
-    #: Subjects of each agency in this run.
-    sizes: dict[str, int] = field(default_factory=dict)
+    #: What changed, of which this run takes care; None where it looks at everything.
+    touched: dict[str, _Changes] | None = field(default_factory=dict)
     #: Withdrawn since the rows were read: no link to them may come out of this run.
-    withdrawn: set[tuple[str, bytes]] = field(default_factory=set)
+    withdrawn: set[Subject] = field(default_factory=set)
 
 
 class RunService:
@@ -84,7 +95,8 @@ class RunService:
         self._queue: asyncio.Queue[str] = asyncio.Queue()
         self._working: _Working | None = None
         self._worker: asyncio.Task[None] | None = None
-        self._touched: dict[str, dict[str, frozenset[bytes]] | None] = {}
+        # By linkage and agency; None where everything must be looked at.
+        self._touched: dict[str, dict[str, _Changes] | None] = {}
         self._stopping = False
 
     async def resume(self) -> None:
@@ -168,28 +180,17 @@ class RunService:
             return RunState.CANCELLED
         return run.state
 
-    async def withdraw(
-        self, tx: Transaction, linkage: Linkage, agency: str, handles: frozenset[bytes]
-    ) -> None:
-        """Within the transaction of a withdrawal: ends the links, and keeps a run under way from new ones."""
-        if self._working is not None and self._working.run.linkage == linkage.id:
-            self._working.withdrawn |= {(agency, handle) for handle in handles}
-        await self._links.withdraw(tx, linkage, agency, handles)
-
     async def committed(self, change: CommittedChange) -> None:
         """After a commit: remembers what the next run must look at, and forgets withdrawn subjects."""
         linkage = change.linkage.id
-        held = self._touched.get(linkage, {})
-        if change.touched is None or held is None:
-            self._touched[linkage] = None
-        else:
-            held[change.agency] = held.get(change.agency, frozenset()) | change.touched
-            self._touched[linkage] = held
+        touched = None
+        if change.touched is not None:
+            touched = {change.agency: _Changes(change.touched, frozenset({change.upload_id}))}
+        self._touched[linkage] = _together(self._touched.get(linkage, {}), touched)
         if change.withdrawn:
             self._links.ring(linkage, change.linkage.agencies)
-            busy = self._working is not None and self._working.run.linkage == linkage
-            if busy:
-                self._touched[linkage] = None
+            if self._working is not None and self._working.run.linkage == linkage:
+                self._working.withdrawn |= {Subject(change.agency, handle) for handle in change.withdrawn}
             else:
                 await asyncio.to_thread(self._matcher.withdraw, linkage, change.agency, change.withdrawn)
 
@@ -229,41 +230,50 @@ class RunService:
             await tx.runs.put(run)
         working = self._working = _Working(run)
         self._bell.ring(("run", run_id))
+        matched = False
         try:
             linkage = self._catalogue.linkage(run.linkage)
             job = await self._job(linkage, working)
             report = await asyncio.to_thread(
                 self._matcher.match, job, self._reporter(working), working.cancel
             )
-            news = await self._publish(linkage, working, report)
+            matched = True
+            await self._publish(linkage, working, report)
+            if job.touched is not None:
+                await asyncio.to_thread(self._matcher.keep, linkage)
         except Exception as error:  # noqa: BLE001 - whatever happened is told to who watches the run
-            self._touched[run.linkage] = None
+            intact = matched or isinstance(error, RefusedError) or _is_matching_error(error)
+            self._touched[run.linkage] = _together(
+                working.touched if intact else None, self._touched.get(run.linkage, {})
+            )
             await self._fail(working, error)
-        else:
-            self._links.ring(run.linkage, news)
+        while working.withdrawn:
+            gone = working.withdrawn.pop()
+            await asyncio.to_thread(
+                self._matcher.withdraw, run.linkage, gone.agency, frozenset({gone.handle})
+            )
 
     async def _job(self, linkage: Linkage, working: _Working) -> MatchJob:
         run = working.run
-        touched = self._touched.pop(linkage.id, None)
-        if not self._matcher.ready(linkage, run.epoch) or (
-            touched is None and linkage.id not in self._touched
-        ):
-            touched = None
         async with self._store.write() as tx:
             await self._require_matchable(tx, linkage, run.epoch)
-            records = await _records(tx, linkage, run.epoch)
+            # Nobody can commit now, so that what changed and the rows are of one moment.
+            working.touched = self._touched.pop(linkage.id, {})
+            if not self._matcher.ready(linkage, run.epoch):
+                working.touched = None
+            records = await _records(tx, linkage, run.epoch, working.touched)
             working.run = replace(run, data=await _data(tx, linkage, run.epoch))
             await tx.runs.put(working.run)
-        working.sizes = await asyncio.to_thread(
-            lambda: {agency: subject_count(rows) for agency, rows in records.items()}
-        )
         working.stage = "comparing"
+        touched = None
+        if working.touched is not None:
+            touched = {agency: changes.handles for agency, changes in working.touched.items()}
         return MatchJob(run.run_id, linkage, run.epoch, records, touched)
 
     def _reporter(self, working: _Working) -> _Reporter:
         return _Reporter(working, self._bell, asyncio.get_running_loop())
 
-    async def _publish(self, linkage: Linkage, working: _Working, report: MatchReport) -> frozenset[str]:
+    async def _publish(self, linkage: Linkage, working: _Working, report: MatchReport) -> None:
         run, gone = working.run, working.withdrawn
         working.stage = "telling"
         async with self._store.write() as tx:
@@ -273,14 +283,9 @@ class RunService:
                     ErrorCode.WRONG_EPOCH,
                     "a new epoch began while this run was working; upload and run again",
                 )
-            pairs = tuple(
-                pair
-                for pair in report.pairs
-                if not {(pair.first.agency, pair.first.handle), (pair.second.agency, pair.second.handle)}
-                & gone
-            )
-            told = await self._without_leaps(tx, linkage, working, pairs)
-            news = await self._links.publish(tx, linkage, run.epoch, told)
+            pairs = tuple(pair for pair in report.pairs if not {pair.first, pair.second} & gone)
+            told = await self._without_leaps(tx, linkage, report, pairs)
+            news = await self._links.publish(tx, linkage, run.epoch, told, report.around)
             await tx.encodings.drop_before(linkage.id, run.epoch)
             body: dict[str, JsonInput] = {
                 "linkage": linkage.id,
@@ -301,16 +306,18 @@ class RunService:
                     message=f"{report.subjects} subjects compared",
                 )
             )
-        return news
+        self._links.published(linkage.id, news)
+        if len(told) == len(pairs):  # else what is held back must be looked at again
+            self._matcher.published(linkage.id)
 
     async def _without_leaps(
-        self, tx: Transaction, linkage: Linkage, working: _Working, pairs: Sequence[MatchedPair]
+        self, tx: Transaction, linkage: Linkage, report: MatchReport, pairs: Sequence[MatchedPair]
     ) -> Sequence[MatchedPair]:
         """The pairs that may be told: new ones between agencies whose links leapt wait for an officer."""
         before = {(item.first, item.second): item for item in await tx.holds.rates(linkage.id)}
         usual: list[MatchRate] = []
         leapt: set[tuple[str, str]] = set()
-        for now in match_rates(linkage.id, pairs, working.sizes):
+        for now in match_rates(linkage.id, report.links, report.sizes):
             known = before.get((now.first, now.second))
             if known is None or not leaps(known, now, self._watch):
                 usual.append(now)
@@ -329,7 +336,12 @@ class RunService:
         await tx.holds.put_rates(usual)
         if not leapt:
             return pairs
-        old = {(pair.first, pair.second) for pair in await tx.links.pairs(linkage.id)}
+        held = await (
+            tx.links.pairs(linkage.id)
+            if report.around is None
+            else tx.links.pairs_of(linkage.id, report.around)
+        )
+        old = {(pair.first, pair.second) for pair in held}
         return [
             pair
             for pair in pairs
@@ -404,13 +416,13 @@ class _Reporter:
 
 def failure_message(error: Exception) -> str:
     """What the watcher of a failed run is told: the code, and what to do."""
-    from broker.matching.errors import MatchingError, PairLimitError
+    from broker.matching.errors import PairLimitError
 
     if isinstance(error, RefusedError):
         return str(error)
     if isinstance(error, PairLimitError):
         return f"{ErrorCode.TOO_MANY_PAIRS}: {error}"
-    if isinstance(error, MatchingError):
+    if _is_matching_error(error):
         return f"{ErrorCode.UNAVAILABLE}: {error}"
     return f"{ErrorCode.INTERNAL}: {CATALOGUE[ErrorCode.INTERNAL].meaning}"
 
@@ -427,10 +439,33 @@ def _leap_figures(before: MatchRate, now: MatchRate) -> dict[str, int]:
     }
 
 
-async def _records(tx: Transaction, linkage: Linkage, epoch: int) -> Mapping[str, Records]:
+def _is_matching_error(error: Exception) -> bool:
+    from broker.matching.errors import MatchingError
+
+    return isinstance(error, MatchingError)
+
+
+def _together(
+    one: Mapping[str, _Changes] | None, other: Mapping[str, _Changes] | None
+) -> dict[str, _Changes] | None:
+    if one is None or other is None:
+        return None
+    nothing = _Changes()
+    return {name: one.get(name, nothing) | other.get(name, nothing) for name in {*one, *other}}
+
+
+async def _records(
+    tx: Transaction, linkage: Linkage, epoch: int, touched: Mapping[str, _Changes] | None
+) -> Mapping[str, Records]:
+    """All rows, or those that the uploads in `touched` brought and no later one replaced."""
+    if touched is None:
+        return {
+            agency: linkage.layout.records(await tx.encodings.live(linkage.id, epoch, agency))
+            for agency in linkage.agencies
+        }
     return {
-        agency: linkage.layout.records(await tx.encodings.live(linkage.id, epoch, agency))
-        for agency in linkage.agencies
+        agency: linkage.layout.records(await tx.encodings.live_of(linkage.id, epoch, agency, changes.uploads))
+        for agency, changes in touched.items()
     }
 
 

@@ -40,6 +40,7 @@ class CommittedChange:
     """What a commit did to an agency's encodings; `touched` is None where all were replaced."""
 
     linkage: Linkage
+    upload_id: str
     epoch: int
     agency: str
     touched: frozenset[bytes] | None
@@ -246,6 +247,7 @@ class UploadService:
         everything = upload.mode is UploadMode.FULL
         change = CommittedChange(
             linkage,
+            upload.upload_id,
             upload.epoch,
             upload.agency,
             None if everything else touched | withdrawn,

@@ -9,6 +9,7 @@ from broker.matching.model import (
     Band,
     Bytes2d,
     Candidates,
+    Flags,
     GroupChange,
     GroupId,
     Ints,
@@ -44,6 +45,14 @@ class GroupTable:
     def all_slots(self) -> Ints:
         """The slots of all subjects, by number."""
         return self._slots
+
+    def members_of(self, slots: Ints) -> Flags:
+        """Of each subject, whether it is in one of some groups."""
+        # The last place stands for NO_GROUP, which is no group.
+        wanted = np.zeros(len(self._ids) + 1, np.bool_)
+        wanted[slots] = True
+        wanted[NO_GROUP] = False
+        return wanted[self._slots]
 
     def ids(self, slots: Ints) -> Bytes2d:
         """Ids ``(n, 16)`` of slots."""

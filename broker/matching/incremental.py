@@ -11,7 +11,7 @@ never to be used again, remains.
 """
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from threading import Lock
 from typing import Self
 
@@ -128,6 +128,13 @@ class MatchState:
         """Subjects held."""
         return int(np.count_nonzero(self._subjects.held))
 
+    def sizes(self) -> dict[str, int]:
+        """Subjects held, by agency."""
+        with self._lock:
+            parties = self._subjects.parties[self._subjects.held]
+            counts = np.bincount(parties, minlength=len(self.agencies)).tolist()
+            return dict(zip(self.agencies, counts, strict=True))
+
     def encoding_count(self) -> int:
         """Encodings held, over all projections."""
         return self._holdings.encoding_count()
@@ -153,12 +160,17 @@ class MatchState:
             groups = link_groups(self._subjects, self._groups, everyone, self._edges)
             return MatchResult(groups, self.subject_count(), len(self._edges))
 
-    def groups_of(self, agency: str, handles: Bytes2d) -> tuple[LinkGroup, ...]:
-        """The groups that some subjects of an agency are in; subjects not held are passed over."""
+    def groups_of(self, handles: Mapping[str, Bytes2d]) -> tuple[LinkGroup, ...]:
+        """The groups that some subjects, by agency, are in; subjects not held are passed over."""
         with self._lock:
-            numbers = self._subjects.find(self._subjects.party(agency), handles)
+            numbers = np.concatenate(
+                [
+                    np.empty(0, np.int64),
+                    *(self._subjects.find(self._subjects.party(name), of) for name, of in handles.items()),
+                ]
+            )
             slots = self._groups.slots(numbers[numbers >= 0])
-            return self._link_groups(np.isin(self._groups.all_slots(), slots[slots != NO_GROUP]))
+            return self._link_groups(self._groups.members_of(slots))
 
     def lookup(self, rows: PartyRows) -> tuple[LookupHit, ...]:
         """The held subjects that the rows of one subject reach, strongest first; nothing is kept of the rows.

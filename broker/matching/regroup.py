@@ -61,7 +61,7 @@ def regrouped(
     inside = restless | _neighbours(before, restless)
     while True:
         inside |= _neighbours(after, restless)
-        inside |= _whole_groups(slots, inside)
+        inside |= groups.members_of(slots[inside])
         chosen = np.flatnonzero(inside)
         members, positions = solve(
             subjects, after.take(inside[after.a] & inside[after.b]), one_to_one=one_to_one
@@ -84,15 +84,6 @@ def _neighbours(edges: Candidates, chosen: Flags) -> Flags:
     result[edges.b[chosen[edges.a]]] = True
     result[edges.a[chosen[edges.b]]] = True
     return result
-
-
-def _whole_groups(slots: Ints, chosen: Flags) -> Flags:
-    """All subjects that share a group with a chosen one."""
-    # The last place stands for NO_GROUP, which is no group.
-    wanted = np.zeros(int(slots.max(initial=NO_GROUP)) + 2, np.bool_)
-    wanted[slots[chosen]] = True
-    wanted[NO_GROUP] = False
-    return wanted[slots]
 
 
 def _differs(old: Ints, new: Ints) -> Flags:

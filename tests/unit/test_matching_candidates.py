@@ -219,9 +219,9 @@ def test_the_groups_of_chosen_subjects() -> None:
     for group in groups[:5]:
         member = group.members[0]
         handle = np.frombuffer(member.handle, np.uint8).reshape(1, 16)
-        assert state.groups_of(member.agency, handle) == (group,)
-    assert state.groups_of("a", parties[0].handles) == tuple(g for g in groups if "a" in g.agencies)
-    assert state.groups_of("a", random_handles(RNG, 2)) == ()
+        assert state.groups_of({member.agency: handle}) == (group,)
+    assert state.groups_of({"a": parties[0].handles}) == tuple(g for g in groups if "a" in g.agencies)
+    assert state.groups_of({"a": random_handles(RNG, 2)}) == ()
 
 
 def test_submissions_that_make_no_sense_are_refused() -> None:
