@@ -226,7 +226,9 @@ class SyncService:
             try:
                 chunks = source.raw_chunks(encoding.subject_type, chunk=SUBJECTS_AT_ONCE)
                 while encoder and (chunk := await run(thread, _next, chunks)) is not None:
-                    handles = await self._handles(encoding.linkage_id, [SubjectId(id_) for id_ in chunk.rows])
+                    handles = await self._handles(
+                        encoding.linkage_id, [SubjectId(id_) for id_ in chunk.subjects]
+                    )
                     # the first chunk gives enough of them, if there are so many at all
                     wanted = _DONORS if not donors else 0
                     done = await run(thread, encoder.submit, chunk, handles, wanted)

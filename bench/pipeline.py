@@ -112,7 +112,7 @@ def measure(folder: Path, helpers: int) -> Row:
     own, started, helper_mib = time.process_time(), time.perf_counter(), 0
     with open_source(mapping, today=_TODAY) as source, ParallelEncoder(job, helpers) as encoder:
         for chunk in source.raw_chunks("person", chunk=_CHUNK):
-            handles = {SubjectId(subject): rng.randbytes(16) for subject in chunk.rows}
+            handles = {SubjectId(subject): rng.randbytes(16) for subject in chunk.subjects}
             totals.add(encoder.submit(chunk, handles))
         totals.add(encoder.finish())
         helper_mib = max((_peak_of(helper.pid) for helper in encoder.helpers), default=0)

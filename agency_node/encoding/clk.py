@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from copy import deepcopy
 from functools import lru_cache
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -86,23 +86,31 @@ class ClkEncoder:
         for start in range(0, len(rows), BLOCK_ROWS):
             block = rows[start : start + BLOCK_ROWS]
             target = out[start : start + len(block)]
-            if not self._encode_block(block, target):
+            columns = self._columns(block)
+            if columns is None or not self._encode_block(columns, target):
                 target[:] = self._reference(block, first_row + start)
         return out
 
-    def try_encode(self, rows: Sequence[Sequence[str]]) -> NDArray[np.uint8] | None:
-        """Like :meth:`encode`, but None when some row is invalid (see :meth:`invalid_entries`)."""
-        out = np.empty((len(rows), self.row_bytes), dtype=np.uint8)
-        starts = range(0, len(rows), BLOCK_ROWS)
-        blocks = ((rows[start : start + BLOCK_ROWS], out[start : start + BLOCK_ROWS]) for start in starts)
-        return out if all(self._encode_block(block, target) for block, target in blocks) else None
+    def try_encode(self, columns: Sequence[Sequence[str]], rows: int) -> NDArray[np.uint8] | None:
+        """Like :meth:`encode` for rows given as one column for each feature, ignored ones included.
 
-    def invalid_entries(self, rows: Sequence[Sequence[str]]) -> Iterator[tuple[int, int, str]]:
+        None when some row is invalid (see :meth:`invalid_entries`).
+        """
+        if self._hashed_bits is None or len(columns) != len(self._keys):
+            return None
+        out = np.empty((rows, self.row_bytes), dtype=np.uint8)
+        for start in range(0, rows, BLOCK_ROWS):
+            whole = rows <= BLOCK_ROWS
+            part = columns if whole else [column[start : start + BLOCK_ROWS] for column in columns]
+            if not self._encode_block(part, out[start : start + BLOCK_ROWS]):
+                return None
+        return out
+
+    def invalid_entries(self, columns: Sequence[Sequence[str]]) -> Iterator[tuple[int, int, str]]:
         """(row, column, reason) of every value that cannot be encoded; the reason never holds the value.
 
-        Rows must have the right number of entries.
+        There is one column for each feature, ignored ones included.
         """
-        columns = list(zip(*rows, strict=True))
         for index, feature in self._features:
             problems = feature.problems(set(columns[index]))
             if problems:
@@ -122,31 +130,40 @@ class ClkEncoder:
             yield self.encode(batch, first_row)
             first_row += len(batch)
 
-    def _encode_block(self, block: Sequence[Sequence[str]], out: NDArray[np.uint8]) -> bool:
+    def _columns(self, rows: Sequence[Sequence[str]]) -> list[Sequence[str]] | None:
+        """The rows column by column; None unless each has an entry for each feature."""
+        width = len(self._keys)
+        try:
+            if set(map(len, rows)) != {width}:
+                return None
+            flat = list(chain.from_iterable(rows))
+        except TypeError:
+            return None
+        # unlike zip(*rows) this makes no iterator for each row
+        return [flat[place::width] for place in range(width)] if len(flat) == width * len(rows) else None
+
+    def _encode_block(self, columns: Sequence[Sequence[str]], out: NDArray[np.uint8]) -> bool:
         """Fill ``out`` with the block's CLKs; False when it is for clkhash to say what is wrong with it."""
         if self._hashed_bits is None or not self._keys:
             return False
         words = -(-self._hashed_bits // 64)
         if self._hashed_bits == self.bits == 64 * words:
-            return self._encode_part(block, out.view(np.uint64))
-        step = max(1, min(len(block), _BLOCK_BYTES // (words * 8)))
+            return self._encode_part(columns, out.view(np.uint64))
+        step = max(1, min(len(out), _BLOCK_BYTES // (words * 8)))
         if self._scratch.shape[0] < step:
             self._scratch = np.empty((step, words), dtype=np.uint64)
-        for start in range(0, len(block), step):
-            part = block[start : start + step]
-            filters = self._scratch[: len(part)]
+        for start in range(0, len(out), step):
+            part = [column[start : start + step] for column in columns]
+            filters = self._scratch[: min(step, len(out) - start)]
             if not self._encode_part(part, filters):
                 return False
-            out[start : start + len(part)] = self._folded(filters.view(np.uint8))
+            out[start : start + len(filters)] = self._folded(filters.view(np.uint8))
         return True
 
-    def _encode_part(self, rows: Sequence[Sequence[str]], filters: NDArray[np.uint64]) -> bool:
+    def _encode_part(self, columns: Sequence[Sequence[str]], filters: NDArray[np.uint64]) -> bool:
         """Fill ``filters`` (rows, 64-bit words), before folding; False when a row is invalid."""
         filters.fill(0)
         try:
-            columns = list(zip(*rows, strict=True))
-            if len(columns) != len(self._keys):
-                return False
             for index, feature in self._features:
                 feature.add_into(columns[index], filters)
         except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError):

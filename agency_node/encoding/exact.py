@@ -20,39 +20,39 @@ from agency_node.encoding.section import ExactToken
 from crypto.derive import frame, u32
 
 TOKEN_BYTES = 32
+_LENGTHS = [u32(length) for length in range(256)]
 
 
 def exact_token(token: ExactToken, values: Mapping[str, str], keys: EncodingKeys) -> bytes | None:
     """The token of one row, or None when a field is missing (absent or empty)."""
-    return _tokens(token, [values], keys)[0]
+    tokens, present = exact_tokens(token, [[values.get(field, "")] for field in token.fields], keys)
+    return tokens.tobytes() if present[0] else None
 
 
 def exact_tokens(
-    token: ExactToken, rows: Sequence[Mapping[str, str]], keys: EncodingKeys
+    token: ExactToken, columns: Sequence[Sequence[str]], keys: EncodingKeys
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Tokens of all rows (n, 32), zero where absent, and which are present (n,)."""
-    tokens = _tokens(token, rows, keys)
-    absent = bytes(TOKEN_BYTES)
-    joined = b"".join(value or absent for value in tokens)
-    present = np.fromiter((value is not None for value in tokens), dtype=np.bool_, count=len(tokens))
-    return np.frombuffer(joined, dtype=np.uint8).reshape(len(tokens), TOKEN_BYTES), present
+    """Tokens of all rows (n, 32), zero where absent, and which are present (n,).
 
-
-def _tokens(token: ExactToken, rows: Sequence[Mapping[str, str]], keys: EncodingKeys) -> list[bytes | None]:
-    key = keys.exact(token.name)
+    ``columns`` are the values of the token's fields in its order, "" where missing.
+    """
+    key, digest = keys.exact(token.name), hmac.digest
     # ``frame`` written out, for all but the values are the same in every row
-    head = frame("tallystick/exact/v1", token.name)[4:]
-    start = u32(2 + 2 * len(token.fields)) + head
+    start = u32(2 + 2 * len(token.fields)) + frame("tallystick/exact/v1", token.name)[4:]
     names = [frame(field)[4:] for field in token.fields]
-    found: list[bytes | None] = []
-    for values in rows:
+    absent = bytes(TOKEN_BYTES)
+    rows = len(columns[0])
+    joined = bytearray()
+    present = np.ones(rows, dtype=np.bool_)
+    for row, values in enumerate(zip(*columns, strict=True)):
+        if not all(values):
+            present[row] = False
+            joined += absent
+            continue
         message = start
-        for field, name in zip(token.fields, names, strict=True):
-            value = values.get(field, "").encode()
-            if not value:
-                found.append(None)
-                break
-            message += name + len(value).to_bytes(4, "big") + value
-        else:
-            found.append(hmac.digest(key, message, "sha256"))
-    return found
+        for name, value in zip(names, values, strict=True):
+            encoded = value.encode()
+            message += name + _LENGTHS[len(encoded)] if len(encoded) < 256 else name + u32(len(encoded))
+            message += encoded
+        joined += digest(key, message, "sha256")
+    return np.frombuffer(bytes(joined), dtype=np.uint8).reshape(rows, TOKEN_BYTES), present

@@ -13,10 +13,13 @@ address whole and in parts) are one fact.
 """
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from agency_node.encoding.clk import JsonSchema
 from agency_node.encoding.errors import EncodingSectionError, NarrowProjectionError
@@ -51,9 +54,21 @@ class Projection:
         """The distinct identifying facts that the CLK is made of."""
         return frozenset(_FACTS.get(field, field) for field in self.hashed_fields)
 
-    def count_facts(self, values: Mapping[str, str]) -> int:
-        """How many of the facts a row has a value for."""
-        return len({_FACTS.get(field, field) for field in self.hashed_fields if values.get(field)})
+    def count_facts(self, columns: Mapping[str, Sequence[str]], rows: int) -> NDArray[np.int64]:
+        """How many of the facts each row has a value for, (rows,); a field without a column has none."""
+        held: dict[str, NDArray[np.bool_]] = {}
+        for field in self.hashed_fields:
+            column = columns.get(field)
+            if column is not None:
+                # most columns are full, and looking for a gap is much sooner done than looking at each value
+                full = (
+                    np.ones(rows, np.bool_)
+                    if "" not in column
+                    else np.fromiter(map(bool, column), np.bool_, rows)
+                )
+                fact = _FACTS.get(field, field)
+                held[fact] = held[fact] | full if fact in held else full
+        return np.sum(list(held.values()), axis=0, dtype=np.int64) if held else np.zeros(rows, np.int64)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ subject's handle. A row has, for each projection, a hardened CLK or none, and ea
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Literal
@@ -84,10 +84,37 @@ class EncodingReport:
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
-    handle: bytes
-    number: int
-    values: Mapping[str, str]
+class IdentityRows:
+    """Rows to encode, column by column: ``handles`` (n, 16), ``numbers`` (n,) within their subject, and
+    normalised ``values`` by linkage field ("" where missing; a field that no row has may be left out)."""
+
+    handles: NDArray[np.uint8]
+    numbers: NDArray[np.uint8]
+    values: Mapping[str, Sequence[str]]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __repr__(self) -> str:
+        return f"IdentityRows(<{len(self)} rows>)"
+
+    def column(self, field_name: str) -> Sequence[str]:
+        """The values of one field."""
+        return self.values.get(field_name) or [""] * len(self)
+
+    def take(self, places: Sequence[int]) -> "IdentityRows":
+        """The rows at these places."""
+        values = {name: [column[place] for place in places] for name, column in self.values.items()}
+        return IdentityRows(self.handles[places], self.numbers[places], values)
+
+    def without(self, blamed: Mapping[int, Collection[str]]) -> "IdentityRows":
+        """The same rows without the named fields of the rows at these places."""
+        values = {name: list(column) for name, column in self.values.items()}
+        for place, names in blamed.items():
+            for name in names:
+                if name in values:
+                    values[name][place] = ""
+        return IdentityRows(self.handles, self.numbers, values)
 
 
 class _ProjectionEncoder:
@@ -100,28 +127,24 @@ class _ProjectionEncoder:
         self._hardener = Hardener(projection.hardening, keys.harden(projection.name), self._clk.bits)
         self._fewest_facts = min(FEWEST_ROW_FACTS, len(projection.facts))
 
-    def encode(self, rows: list[_Row]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]] | None:
+    def encode(self, rows: IdentityRows) -> tuple[NDArray[np.uint8], NDArray[np.bool_]] | None:
         """Hardened CLKs (n, l / 8) and which rows have one, or None when a row is invalid."""
-        clks = self._clk.try_encode(self._table(rows))
+        clks = self._clk.try_encode(self._columns(rows), len(rows))
         if clks is None:
             return None
-        facts = self._projection.count_facts
-        present = np.fromiter(
-            (facts(row.values) >= self._fewest_facts for row in rows), dtype=np.bool_, count=len(rows)
-        )
+        present = self._projection.count_facts(rows.values, len(rows)) >= self._fewest_facts
         hardened = self._hardener.apply(clks)
         if not present.all():
             hardened = np.where(present[:, None], hardened, np.uint8(0))
         return hardened, present
 
-    def invalid(self, rows: list[_Row]) -> Iterator[tuple[int, str, str]]:
+    def invalid(self, rows: IdentityRows) -> Iterator[tuple[int, str, str]]:
         """(row, field, reason) of every value that the schema refuses."""
-        for row, column, reason in self._clk.invalid_entries(self._table(rows)):
+        for row, column, reason in self._clk.invalid_entries(self._columns(rows)):
             yield row, self._projection.fields[column], reason
 
-    def _table(self, rows: list[_Row]) -> list[tuple[str, ...]]:
-        fields = self._projection.fields
-        return [tuple([row.values.get(field, "") for field in fields]) for row in rows]
+    def _columns(self, rows: IdentityRows) -> list[Sequence[str]]:
+        return [rows.column(name) for name in self._projection.fields]
 
 
 def encode_subjects(
@@ -165,56 +188,72 @@ class SubjectEncoder:
         """As :func:`encode_subjects`."""
         rows = _rows(subjects, handles, report)
         while batch := list(islice(rows, chunk)):
-            yield _encode_batch(self._section, self._projections, batch, self._keys, report, self._on_invalid)
+            yield self.encode_rows(_in_columns(batch), report)
+
+    def encode_rows(self, rows: IdentityRows, report: EncodingReport) -> EncodedRows:
+        """Encode rows of subjects that were counted already; those left out are counted in ``report``."""
+        encoded = _encode_projections(self._projections, rows)
+        if encoded is None:
+            rows = _valid_rows(self._projections, rows, report, self._on_invalid)
+            encoded = _encode_projections(self._projections, rows)
+            assert encoded is not None, "rows were screened with the schema's own rules"
+        clks = {name: pair[0] for name, pair in encoded.items()}
+        clk_present = {name: pair[1] for name, pair in encoded.items()}
+        tokens, token_present = {}, {}
+        for token in self._section.exact_tokens:
+            columns = [rows.column(name) for name in token.fields]
+            tokens[token.name], token_present[token.name] = exact_tokens(token, columns, self._keys)
+        report.rows += len(rows)
+        for name, present in clk_present.items():
+            report.absent_clks[name] += int((~present).sum())
+        for name, present in token_present.items():
+            report.absent_tokens[name] += int((~present).sum())
+        return EncodedRows(rows.handles, rows.numbers, clks, clk_present, tokens, token_present)
+
+
+_Row = tuple[bytes, int, Mapping[str, str]]
+
+
+def handle_bytes(
+    handles: Mapping[SubjectId, bytes], subjects: Sequence[SubjectId], first: int = 1
+) -> NDArray[np.uint8]:
+    """The subjects' handles (n, 16). HandleError for one that has none, which names it by its number in this
+    run, where the first of these has number ``first``."""
+    found = [handles.get(subject) for subject in subjects]
+    own = [handle for handle in found if handle is not None and len(handle) == HANDLE_BYTES]
+    if len(own) < len(found):
+        number = next(
+            n for n, handle in enumerate(found, first) if handle is None or len(handle) != HANDLE_BYTES
+        )
+        raise HandleError(
+            f"subject number {number} of this run has no {HANDLE_BYTES}-byte handle; "
+            "assign handles for the epoch before encoding"
+        )
+    return np.frombuffer(b"".join(own), dtype=np.uint8).reshape(-1, HANDLE_BYTES)
 
 
 def _rows(
     subjects: Iterable[Subject], handles: Mapping[SubjectId, bytes], report: EncodingReport
 ) -> Iterator[_Row]:
     for subject in subjects:
-        handle = handles.get(subject.subject_id)
-        if handle is None or len(handle) != HANDLE_BYTES:
-            raise HandleError(
-                f"subject number {report.subjects + 1} of this run has no {HANDLE_BYTES}-byte handle; "
-                "assign handles for the epoch before encoding"
-            )
+        handle = handle_bytes(handles, [subject.subject_id], report.subjects + 1).tobytes()
         report.subjects += 1
         report.surplus_identities += max(0, len(subject.identities) - MAX_IDENTITIES)
         for number, identity in enumerate(subject.identities[:MAX_IDENTITIES]):
-            yield _Row(handle, number, identity.fields)
+            yield handle, number, identity.fields
 
 
-def _encode_batch(
-    section: EncodingSection,
-    projections: list[_ProjectionEncoder],
-    rows: list[_Row],
-    keys: EncodingKeys,
-    report: EncodingReport,
-    on_invalid: OnInvalid,
-) -> EncodedRows:
-    encoded = _encode_projections(projections, rows)
-    if encoded is None:
-        rows = _valid_rows(projections, rows, report, on_invalid)
-        encoded = _encode_projections(projections, rows)
-        assert encoded is not None, "rows were screened with the schema's own rules"
-    clks = {name: pair[0] for name, pair in encoded.items()}
-    clk_present = {name: pair[1] for name, pair in encoded.items()}
-    values = [row.values for row in rows]
-    tokens, token_present = {}, {}
-    for token in section.exact_tokens:
-        tokens[token.name], token_present[token.name] = exact_tokens(token, values, keys)
-    report.rows += len(rows)
-    for name, present in clk_present.items():
-        report.absent_clks[name] += int((~present).sum())
-    for name, present in token_present.items():
-        report.absent_tokens[name] += int((~present).sum())
-    handles = np.frombuffer(b"".join(row.handle for row in rows), dtype=np.uint8).reshape(-1, HANDLE_BYTES)
-    numbers = np.fromiter((row.number for row in rows), dtype=np.uint8, count=len(rows))
-    return EncodedRows(handles, numbers, clks, clk_present, tokens, token_present)
+def _in_columns(rows: Sequence[_Row]) -> IdentityRows:
+    names = dict.fromkeys(name for _, _, values in rows for name in values)
+    return IdentityRows(
+        np.frombuffer(b"".join(row[0] for row in rows), dtype=np.uint8).reshape(-1, HANDLE_BYTES),
+        np.fromiter((row[1] for row in rows), dtype=np.uint8, count=len(rows)),
+        {name: [values.get(name, "") for _, _, values in rows] for name in names},
+    )
 
 
 def _encode_projections(
-    projections: list[_ProjectionEncoder], rows: list[_Row]
+    projections: list[_ProjectionEncoder], rows: IdentityRows
 ) -> dict[str, tuple[NDArray[np.uint8], NDArray[np.bool_]]] | None:
     encoded = {}
     for projection in projections:
@@ -226,21 +265,21 @@ def _encode_projections(
 
 
 def _valid_rows(
-    projections: list[_ProjectionEncoder], rows: list[_Row], report: EncodingReport, on_invalid: OnInvalid
-) -> list[_Row]:
+    projections: list[_ProjectionEncoder], rows: IdentityRows, report: EncodingReport, on_invalid: OnInvalid
+) -> IdentityRows:
     """The rows that every projection accepts; invalid values are counted, then blanked or their rows
     dropped."""
     invalid = _invalid_fields(projections, rows, report)
     if on_invalid == "blank":
-        rows = [_blanked(row, invalid.get(index, set())) for index, row in enumerate(rows)]
+        rows = rows.without(invalid)
         # A schema may refuse the blank too (a field that must be there); such rows go.
         invalid = _invalid_fields(projections, rows, report)
     report.dropped_rows += len(invalid)
-    return [row for index, row in enumerate(rows) if index not in invalid]
+    return rows.take([place for place in range(len(rows)) if place not in invalid]) if invalid else rows
 
 
 def _invalid_fields(
-    projections: list[_ProjectionEncoder], rows: list[_Row], report: EncodingReport
+    projections: list[_ProjectionEncoder], rows: IdentityRows, report: EncodingReport
 ) -> dict[int, set[str]]:
     """Fields to blame by row."""
     blamed: dict[int, set[str]] = {}
@@ -249,11 +288,3 @@ def _invalid_fields(
             report.invalid[projection.name, name, reason] += 1
             blamed.setdefault(index, set()).add(name)
     return blamed
-
-
-def _blanked(row: _Row, fields: set[str]) -> _Row:
-    if not fields:
-        return row
-    return _Row(
-        row.handle, row.number, {name: value for name, value in row.values.items() if name not in fields}
-    )

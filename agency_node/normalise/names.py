@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Final
 
 from agency_node.normalise.reasons import MISSING, Outcome, Reason, unique
-from agency_node.normalise.text import MAX_CHARACTERS, is_blank, is_placeholder, plain
+from agency_node.normalise.text import MAX_CHARACTERS, PLACEHOLDERS, is_blank, is_placeholder, plain
 
 _TITLES: Final = frozenset(
     {
@@ -52,6 +52,17 @@ _ALIAS: Final = re.compile(
     r"(?:^|[\s(,;/-])(?:ALSO KNOWN AS|KNOWN AS|A[./ ]?K[./ ]?A|ALIAS|GOES BY|PREFERS)"
     r"(?=$|[\s).:,;-])[\s.:,;-]*"
 )
+_USUAL: Final = re.compile(r"[A-Za-z]{2,}(?: [A-Za-z]+)*")
+_WORDS_WITH_A_MEANING: Final = (
+    _TITLES | _SUFFIXES | _PARTICLES
+    | {word for phrase in PLACEHOLDERS | _INFANTS for word in phrase.split(" ")}
+    | {
+        "NEE", "FORMERLY", "FORMER", "PREVIOUSLY", "PREV", "MAIDEN", "BORN", "F", "FK", "FKA", "ALSO",
+        "KNOWN", "A", "AK", "AKA", "ALIAS", "GOES", "PREFERS",
+    }
+)  # fmt: skip
+"""A name of other words is the name in use and no more."""
+
 _BRACKETED: Final = re.compile(r"\(([^()]*)\)?|\"([^\"]*)\"?|\[([^\[\]]*)\]?")
 _NOT_LETTERS: Final = re.compile(r"[^A-Z]+")
 
@@ -163,6 +174,14 @@ def _words(text: str) -> list[str]:
 
 
 def _read_part(text: str, *, family: bool) -> PartReading:
+    if len(text) <= MAX_CHARACTERS and _USUAL.fullmatch(text):
+        current = text.upper()
+        if _WORDS_WITH_A_MEANING.isdisjoint(current.split(" ")):
+            return PartReading(Outcome(current, () if current == text else (Reason.REFORMATTED,)))
+    return _read_unusual_part(text, family=family)
+
+
+def _read_unusual_part(text: str, *, family: bool) -> PartReading:
     if is_blank(text):
         return PartReading(MISSING)
     if len(text) > MAX_CHARACTERS:

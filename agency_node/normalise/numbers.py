@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from operator import mul
 from typing import Final
 
+import numpy as np
 import phonenumbers
 from email_validator import EmailNotValidError, validate_email
+from numpy.typing import NDArray
 
 from agency_node.normalise.reasons import MISSING, Outcome, Reason, unique
 from agency_node.normalise.text import MAX_CHARACTERS, is_blank, is_placeholder, plain
@@ -16,6 +19,7 @@ from agency_node.normalise.text import MAX_CHARACTERS, is_blank, is_placeholder,
 _TEN_DIGITS: Final = re.compile(r"[0-9]{10}")
 _NHS_WEIGHTS: Final = range(10, 1, -1)
 _NHS_ZEROS: Final = ord("0") * sum(_NHS_WEIGHTS)
+_NO_NUMBER: Final = "-" * 10
 _SCIENTIFIC: Final = re.compile(r"\d(?:\.\d+)?E\+?\d{1,2}")
 _NOT_ALPHANUMERIC: Final = re.compile(r"[^A-Z0-9]+")
 _UPN_LETTERS: Final = "ABCDEFGHJKLMNPQRTUVWXYZ"
@@ -68,6 +72,16 @@ def normalise_nhs_number(text: str) -> Outcome:
     if code != text:
         reasons.append(Reason.REFORMATTED)
     return Outcome(code, tuple(reasons))
+
+
+def are_plain_nhs_numbers(cells: Sequence[str]) -> NDArray[np.bool_]:
+    """Which cells :func:`normalise_nhs_number` would keep as they are, without any remark."""
+    sized = [cell if len(cell) == 10 and cell.isascii() else _NO_NUMBER for cell in cells]
+    digits = np.frombuffer("".join(sized).encode("ascii"), np.uint8).reshape(-1, 10) - np.uint8(ord("0"))
+    total = digits[:, :9].astype(np.int32) @ np.arange(10, 1, -1, dtype=np.int32)
+    check = (11 - total % 11) % 11
+    repeated = (digits == digits[:, :1]).all(axis=1) | (digits[:, :3] == 9).all(axis=1)
+    return np.asarray((digits <= 9).all(axis=1) & (check == digits[:, 9]) & ~repeated)
 
 
 def normalise_upn(text: str) -> Outcome:

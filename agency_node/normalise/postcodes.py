@@ -18,6 +18,7 @@ _POSTCODE: Final = re.compile(
     r"(?:GIR0AA|(?:[A-PR-UWYZ](?:[0-9]{1,2}|[A-HK-Y][0-9]|[A-HK-Y][0-9](?:[0-9]|[ABEHMNPRV-Y])|[0-9][A-HJKPS-UW]))"
     r"[0-9][ABD-HJLNP-UW-Z]{2}|BFPO[0-9]{1,4}|(?:ASCN|STHL|TDCU|BBND|BIQQ|FIQQ|PCRN|SIQQ|TKCA)1ZZ)"
 )
+_USUAL: Final = re.compile(r"[A-Z]{1,2}[0-9][0-9A-Z]? ?[0-9][A-Z]{2}")
 _OUTWARD: Final = re.compile(r"[A-Z]{1,2}[0-9][0-9A-Z]?(?:[0-9])?")
 _NOT_ALPHANUMERIC: Final = re.compile(r"[^A-Z0-9]+")
 _NO_ABODE: Final = frozenset(
@@ -31,6 +32,10 @@ _TO_LETTER: Final = str.maketrans("01", "OI")
 @lru_cache(maxsize=1 << 17)
 def normalise_postcode(text: str) -> Outcome:
     """A full postcode without a space, or "" with the reason; idempotent."""
+    if _USUAL.fullmatch(text):
+        code = text.replace(" ", "")
+        if _POSTCODE.fullmatch(code) and not _says_nothing(code):
+            return Outcome(code, () if code == text else (Reason.REFORMATTED,))
     if is_blank(text):
         return MISSING
     if len(text) > MAX_CHARACTERS:
@@ -51,6 +56,10 @@ def normalise_postcode(text: str) -> Outcome:
     if _OUTWARD.fullmatch(code):
         return Outcome("", (Reason.OUTWARD_CODE_ONLY,))
     return Outcome("", (Reason.INVALID_FORMAT,))
+
+
+def _says_nothing(code: str) -> bool:
+    return code in _NO_ABODE or code in _DUMMIES or code.startswith("ZZ99")
 
 
 def normalise_foreign_postcode(text: str) -> Outcome:

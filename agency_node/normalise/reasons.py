@@ -55,6 +55,8 @@ class Reason(StrEnum):
     NUMBER_DAMAGED = "number-damaged"
     TOO_LONG = "too-long"
 
+    __hash__ = str.__hash__  # an enumeration's own is slow, and there is one to be had for every cell
+
     @property
     def effect(self) -> Effect:
         """Whether this reason means that the value was changed, dropped or only flagged."""

@@ -40,14 +40,20 @@ class NormalisationReport:
 
     def record(self, field_name: str, outcome: Outcome, *, given: bool) -> None:
         """Count one cell: ``given`` says whether the source held anything there."""
+        self.record_many(field_name, 1, given=given, kept=bool(outcome.value), reasons=outcome.reasons)
+
+    def record_many(
+        self, field_name: str, times: int, *, given: bool, kept: bool, reasons: tuple[Reason, ...]
+    ) -> None:
+        """Count so many cells of which the same is to be said."""
         counts = self._fields.get(field_name)
         if counts is None:
             counts = self._fields[field_name] = FieldCounts()
-        counts.seen += 1
-        counts.given += given
-        counts.kept += bool(outcome.value)
-        for reason in outcome.reasons:
-            counts.reasons[reason] += 1
+        counts.seen += times
+        counts.given += times * given
+        counts.kept += times * kept
+        for reason in reasons:
+            counts.reasons[reason] += times
 
     def merge(self, other: NormalisationReport) -> None:
         """Add the counts of ``other`` to this report."""

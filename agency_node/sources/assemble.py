@@ -71,7 +71,7 @@ class Assembler:
                 (rule.main, row),
                 [(further, side) for further, found in sides for side in found.get(subject, ())],
             )
-            for subject, row in chunk.rows.items()
+            for subject, row in zip(chunk.subjects, chunk.main.rows(), strict=True)
         ]
 
     def subject(
@@ -84,6 +84,17 @@ class Assembler:
         """The subject of one main row and the rows of its aliases, former names and former addresses."""
         rule, row = main
         current, names = self._identity(rule, row)
+        return Subject(
+            subject_id, subject_type, self.identities(current, names, further), self.markers(rule, row)
+        )
+
+    def identities(
+        self,
+        current: dict[str, str],
+        names: Iterable[tuple[str, str]],
+        further: Iterable[tuple[FurtherRule, RawRow]],
+    ) -> tuple[Identity, ...]:
+        """The current identity, those by further names of its name cells, and those of further rows."""
         identities = [current, *({**current, **_name(given, family)} for given, family in names)]
         for further_rule, further_row in further:
             fields, more_names = self._identity(further_rule.table, further_row)
@@ -92,11 +103,11 @@ class Assembler:
                 identities.append(overlaid)
                 identities += [{**overlaid, **_name(given, family)} for given, family in more_names]
         if len(identities) == 1:
-            return Subject(subject_id, subject_type, (Identity(current),), self.markers(rule, row))
+            return (Identity(current),)
         unique: dict[tuple[tuple[str, str], ...], Identity] = {}
         for fields in identities:
             unique.setdefault(tuple(sorted(fields.items())), Identity(fields))
-        return Subject(subject_id, subject_type, tuple(unique.values()), self.markers(rule, row))
+        return tuple(unique.values())
 
     def markers(self, rule: TableRule, row: RawRow) -> frozenset[str]:
         """The markers that a main row sets, which hold for every record of its subject."""

@@ -7,10 +7,10 @@ from datetime import date
 from pathlib import Path
 
 from agency_node.mapping import CsvSettings, SourceMapping
-from agency_node.sources.delimited import read_delimited
-from agency_node.sources.joined import JoinedSource
+from agency_node.sources.delimited import read_blocks
+from agency_node.sources.joined import BLOCK_ROWS, JoinedSource
 from agency_node.sources.problems import Problem
-from agency_node.sources.rows import RawRow
+from agency_node.sources.rows import RawRow, RowBlock
 
 
 class CsvFolderSource(JoinedSource):
@@ -28,21 +28,22 @@ class CsvFolderSource(JoinedSource):
         self._settings = mapping.source
         self._reported: set[str] = set()
 
-    def _scan(self, table: str, columns: tuple[str, ...]) -> Iterator[RawRow]:
+    def _scan(self, table: str, columns: tuple[str, ...], size: int) -> Iterator[RowBlock]:
         # one report per malformed row, however often the file is read
         report = _ignore if table in self._reported else self._bad_row
         self._reported.add(table)
-        return read_delimited(self._settings, table, columns, report)
+        return read_blocks(self._settings, table, columns, report, size)
 
     def _probe(self, table: str, columns: tuple[str, ...]) -> None:
-        next(read_delimited(self._settings, table, columns, _ignore), None)
+        next(read_blocks(self._settings, table, columns, _ignore, 1), None)
 
     def _find(
         self, table: str, subject_column: str, columns: tuple[str, ...], subjects: Sequence[str]
     ) -> dict[str, list[RawRow]]:
         key = "\x1f".join((table, subject_column, *columns))
         if not self._index.has(key):
-            self._index.load(key, subject_column, self._scan(table, columns))
+            rows = (row for block in self._scan(table, columns, BLOCK_ROWS) for row in block.rows())
+            self._index.load(key, subject_column, rows)
         return self._index.find(key, subjects)
 
 

@@ -10,6 +10,7 @@ import json
 import sqlite3
 import tempfile
 from collections.abc import Iterable, Sequence
+from itertools import repeat
 from pathlib import Path
 from typing import Final
 
@@ -32,10 +33,13 @@ class RowIndex:
             PRAGMA journal_mode = OFF;
             PRAGMA synchronous = OFF;
             CREATE TABLE rows (key TEXT, subject TEXT, source TEXT, line INTEGER, cells TEXT);
-            CREATE TABLE seen (key TEXT, subject TEXT, PRIMARY KEY (key, subject)) WITHOUT ROWID;
+            CREATE TABLE seen (
+                key TEXT, subject TEXT, call INTEGER, PRIMARY KEY (key, subject)
+            ) WITHOUT ROWID;
             """
         )
         self._indexed: set[str] = set()
+        self._calls = 0
 
     def has(self, key: str) -> bool:
         """Whether the rows of ``key`` were loaded."""
@@ -78,12 +82,24 @@ class RowIndex:
 
     def first_time(self, key: str, subjects: Sequence[str]) -> list[bool]:
         """For each subject number whether it is new under ``key``; afterwards it is not."""
+        self._calls += 1
         self._db.execute("BEGIN")
-        new = [
-            self._db.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (key, subject)).rowcount == 1
-            for subject in subjects
-        ]
+        added = self._db.executemany(
+            "INSERT OR IGNORE INTO seen VALUES (?, ?, ?)",
+            zip(repeat(key), subjects, repeat(self._calls), strict=False),
+        ).rowcount
         self._db.execute("COMMIT")
+        if added == len(subjects):
+            return [True] * added
+        query = "SELECT subject FROM seen WHERE key = ? AND subject = ? AND call = ?"
+        left = set(subjects)
+        new = []
+        for subject in subjects:
+            again = subject not in left
+            left.discard(subject)
+            new.append(
+                not again and self._db.execute(query, (key, subject, self._calls)).fetchone() is not None
+            )
         return new
 
     def was_seen(self, key: str, subject: str) -> bool:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from datetime import date
-from itertools import islice
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 from agency_node.mapping import SourceMapping, SubjectRule, TableRule
 from agency_node.normalise import NormalisationReport
@@ -15,8 +14,11 @@ from agency_node.sources.assemble import Assembler
 from agency_node.sources.errors import BadRowError, SourceError
 from agency_node.sources.index import RowIndex
 from agency_node.sources.problems import Problem, ProblemLog, RowFault
-from agency_node.sources.rows import RawChunk, RawRow
+from agency_node.sources.rows import RawChunk, RawRow, RowBlock
 from agency_node.subjects import CaseRecord, Subject, SubjectId, SubjectType
+
+BLOCK_ROWS: Final = 2_000
+"""Rows that are read at a time where nobody asks for another number."""
 
 
 class JoinedSource(ABC):
@@ -44,7 +46,7 @@ class JoinedSource(ABC):
         return self._problems
 
     def subjects(
-        self, subject_type: SubjectType = "person", *, chunk: int = 2_000
+        self, subject_type: SubjectType = "person", *, chunk: int = BLOCK_ROWS
     ) -> Iterator[list[Subject]]:
         """Every subject in chunks; malformed rows are reported and skipped, or raise :class:`BadRowError`."""
         rule = self._mapping.subject_rule(subject_type)
@@ -52,7 +54,9 @@ class JoinedSource(ABC):
             for raw in self.raw_chunks(subject_type, chunk=chunk):
                 yield self._assembler.subjects(rule, raw)
 
-    def raw_chunks(self, subject_type: SubjectType = "person", *, chunk: int = 2_000) -> Iterator[RawChunk]:
+    def raw_chunks(
+        self, subject_type: SubjectType = "person", *, chunk: int = BLOCK_ROWS
+    ) -> Iterator[RawChunk]:
         """The rows of every subject, side tables joined, before any of them is normalised.
 
         ``Assembler.subjects`` makes subjects of them, here or in another process.
@@ -61,11 +65,10 @@ class JoinedSource(ABC):
         if rule is None:
             return
         self._index.forget_seen(subject_type)
-        rows = self._scan(rule.main.table, rule.main.columns)
-        while part := list(islice(rows, chunk)):
-            usable = self._usable(rule, part)
-            if usable:
-                yield self._joined(rule, usable)
+        for block in self._scan(rule.main.table, rule.main.columns, chunk):
+            subjects, usable = self._usable(rule, block)
+            if subjects:
+                yield self._joined(rule, subjects, usable)
 
     @property
     def mapping(self) -> SourceMapping:
@@ -83,7 +86,7 @@ class JoinedSource(ABC):
         row = self._main_row(rule, subject_id) if rule else None
         if rule is None or row is None:
             return None
-        return self._quiet.subjects(rule, self._joined(rule, {subject_id: row}))[0]
+        return self._quiet.subjects(rule, self._joined(rule, [subject_id], RowBlock.of([row])))[0]
 
     def records_for(self, subject_id: SubjectId, subject_type: SubjectType = "person") -> list[CaseRecord]:
         """The case records of one subject; markers of the subject's own row hold for each."""
@@ -105,10 +108,10 @@ class JoinedSource(ABC):
         """Read all side tables and records for the report: orphans, wrong types. Call after ``subjects``."""
         for rule in self._mapping.subjects:
             for further in rule.further:
-                for row in self._scan(further.table.table, further.table.columns):
+                for row in self._rows(further.table.table, further.table.columns):
                     self._check_owner(rule.subject_type, further.table.subject_id, row)
         for record_rule in self._mapping.records:
-            for row in self._scan(record_rule.table, record_rule.columns):
+            for row in self._rows(record_rule.table, record_rule.columns):
                 if self._check_owner(record_rule.subject_type, record_rule.subject_id, row):
                     self._assembler.record(record_rule, row, frozenset())
 
@@ -139,8 +142,8 @@ class JoinedSource(ABC):
         self.close()
 
     @abstractmethod
-    def _scan(self, table: str, columns: tuple[str, ...]) -> Iterator[RawRow]:
-        """Every well-formed row of a table."""
+    def _scan(self, table: str, columns: tuple[str, ...], size: int) -> Iterator[RowBlock]:
+        """Every well-formed row of a table, in blocks of at most ``size``."""
 
     @abstractmethod
     def _probe(self, table: str, columns: tuple[str, ...]) -> None:
@@ -160,25 +163,29 @@ class JoinedSource(ABC):
             )
         self._problems.add(problem)
 
-    def _usable(self, rule: SubjectRule, rows: list[RawRow]) -> dict[str, RawRow]:
-        """The rows by subject number, without those that have none or repeat one."""
-        column = rule.main.subject_id
-        ids = [row.cells[column].strip() for row in rows]
-        new = self._index.first_time(rule.subject_type, ids)
-        usable: dict[str, RawRow] = {}
-        for row, subject, is_new in zip(rows, ids, new, strict=True):
-            if not subject:
-                self._bad_row(Problem(row.table, row.line, column, RowFault.NO_SUBJECT_ID))
-            elif not is_new:
-                self._bad_row(Problem(row.table, row.line, column, RowFault.DUPLICATE_SUBJECT_ID))
-            else:
-                usable[subject] = row
-        return usable
+    def _rows(self, table: str, columns: tuple[str, ...]) -> Iterator[RawRow]:
+        return (row for block in self._scan(table, columns, BLOCK_ROWS) for row in block.rows())
 
-    def _joined(self, rule: SubjectRule, rows: dict[str, RawRow]) -> RawChunk:
+    def _usable(self, rule: SubjectRule, block: RowBlock) -> tuple[list[str], RowBlock]:
+        """The subjects' numbers and their rows, without the rows that have none or repeat one."""
+        column = rule.main.subject_id
+        ids = [cell.strip() for cell in block.column(column)]
+        new = self._index.first_time(rule.subject_type, ids)
+        if all(new) and all(ids):
+            return ids, block
+        kept = []
+        for place, (subject, is_new) in enumerate(zip(ids, new, strict=True)):
+            if subject and is_new:
+                kept.append(place)
+            else:
+                fault = RowFault.DUPLICATE_SUBJECT_ID if subject else RowFault.NO_SUBJECT_ID
+                self._bad_row(Problem(block.table, block.lines[place], column, fault))
+        return [ids[place] for place in kept], block.take(kept)
+
+    def _joined(self, rule: SubjectRule, subjects: Sequence[str], block: RowBlock) -> RawChunk:
         tables = [further.table for further in rule.further]
-        sides = (self._find(table.table, table.subject_id, table.columns, list(rows)) for table in tables)
-        return RawChunk(rule.subject_type, rows, tuple(sides))
+        sides = (self._find(table.table, table.subject_id, table.columns, subjects) for table in tables)
+        return RawChunk(rule.subject_type, subjects, block, tuple(sides))
 
     def _main_row(self, rule: SubjectRule | None, subject_id: str) -> RawRow | None:
         if rule is None or not subject_id:

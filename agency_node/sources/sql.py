@@ -21,7 +21,7 @@ from agency_node.mapping import SourceMapping, SqlSettings
 from agency_node.mapping_toml import suggestion
 from agency_node.sources.errors import SourceError, SourceStructureError
 from agency_node.sources.joined import JoinedSource
-from agency_node.sources.rows import RawRow
+from agency_node.sources.rows import RawRow, RowBlock
 
 _FETCH: Final = 1_000
 _IN_LIST: Final = 500
@@ -43,15 +43,17 @@ class SqlSource(JoinedSource):
         self._engine.dispose()
         super().close()
 
-    def _scan(self, table: str, columns: tuple[str, ...]) -> Iterator[RawRow]:
+    def _scan(self, table: str, columns: tuple[str, ...], size: int) -> Iterator[RowBlock]:
         found = self._table(table, columns)
         # every rule lists the subject's number first
         query = select(*(found.c[name] for name in columns)).order_by(found.c[columns[0]])
         try:
             with self._connect() as connection:
                 result = connection.execution_options(yield_per=_FETCH).execute(query)
-                for line, row in enumerate(result, start=1):
-                    yield RawRow(table, line, _cells(table, columns, tuple(row)))
+                for number, rows in enumerate(result.partitions(size)):
+                    cells = [[_text(table, n, v) for n, v in zip(columns, row, strict=True)] for row in rows]
+                    lines = range(number * size + 1, number * size + len(rows) + 1)
+                    yield RowBlock(table, columns, lines, tuple(zip(*cells, strict=True)))
         except SQLAlchemyError as error:
             raise self._failure(f"table {table} cannot be read", error) from None
 

@@ -65,12 +65,12 @@ def encode(target: Target, rows: Sequence[Fields], keys: EncodingKeys) -> Bits:
     parts = []
     for projection in target.projections:
         encoder = ClkEncoder(projection.schema, keys.clk(projection.name))
-        table = [[row.get(name, "") for name in projection.fields] for row in rows]
-        clks = encoder.try_encode(table)
+        columns = [[row.get(name, "") for row in rows] for name in projection.fields]
+        clks = encoder.try_encode(columns, len(rows))
         if clks is None:
-            for row, column, _ in encoder.invalid_entries(table):
-                table[row][column] = ""
-            clks = encoder.encode(table)
+            for place, column, _ in encoder.invalid_entries(columns):
+                columns[column][place] = ""
+            clks = encoder.encode(list(zip(*columns, strict=True)))
         hardener = Hardener(projection.hardening, keys.harden(projection.name), encoder.bits)
         parts.append(np.unpackbits(hardener.apply(clks), axis=1, count=encoder.bits))
     return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)

@@ -85,7 +85,8 @@ def token_frequencies(
 
 
 def _token_result(token: ExactToken, rows: Sequence[Fields], keys: EncodingKeys) -> TokenResult:
-    tokens, present = exact_tokens(token, rows, keys)
+    columns = [[row.get(name, "") for row in rows] for name in token.fields]
+    tokens, present = exact_tokens(token, columns, keys)
     count = int(present.sum())
     if not count:
         none = Proportion(0, len(rows))

@@ -70,7 +70,7 @@ def chunks(folder: Path) -> list[RawChunk]:
 
 
 def handles(chunk: RawChunk) -> dict[SubjectId, bytes]:
-    return {SubjectId(subject): int(subject).to_bytes(16, "big") for subject in chunk.rows}
+    return {SubjectId(subject): int(subject).to_bytes(16, "big") for subject in chunk.subjects}
 
 
 def encode(encoder: ParallelEncoder, chunks: list[RawChunk]) -> list[EncodedChunk]:
