@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import secrets
 from importlib import import_module
+from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import typer
 
 import tallystick.cli  # noqa: F401 - first, for `protos` must be there before grpc is
 from agency_node.encoding.keys import EncodingKeys
@@ -18,8 +21,7 @@ from agency_node.encoding.subjects import EncodingReport, encode_subjects
 from agency_node.subjects import Identity, Subject, SubjectId
 from broker.matching.index import BitslicedIndex
 
-#: The servers, and what the command line needs to read their options.
-_LAZY = ("agency_node.cli", "agency_node.app", "broker.cli", "broker.app", "pydantic.types")
+_SERVERS = ("agency_node.cli", "agency_node.app", "broker.cli", "broker.app")
 _NOBODY = Identity(
     {
         "given_names": "TEST",
@@ -37,9 +39,21 @@ _NOBODY = Identity(
 )
 
 
+def _options() -> typer.Typer:
+    """A command with a server's option; reading one makes Typer load what it puts off."""
+    app = typer.Typer()
+    app.command()(_nothing)
+    return app
+
+
+def _nothing(config: Annotated[Path, typer.Option()]) -> None:
+    """Does nothing."""
+
+
 def _load() -> None:
-    for module in _LAZY:
+    for module in _SERVERS:
         import_module(module)
+    typer.main.get_command(_options())(["--config", "x"], standalone_mode=False)
     name = SubjectId("nobody")
     for subject_type in ("person", "place"):
         section = default_section(subject_type)
