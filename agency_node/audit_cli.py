@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from contextlib import aclosing
 from datetime import UTC, datetime
@@ -17,56 +16,39 @@ import typer
 from agency_node.audit_check import CheckReport, ExportUnusableError, check_export
 from agency_node.audit_export import FILES, MANIFEST
 from agency_node.disclosure.oversight_cli import about, erase
+from agency_node.disclosure.terminal import CONFIG, Config, officers_app, with_node
+from agency_node.rpc.control_client import ControlClient
 from protos.wire.terminal import EXIT_REFUSED, EXIT_USAGE, TerminalError, say, stop_on_error
 
-audit_app = typer.Typer(
-    no_args_is_help=True, pretty_exceptions_enable=False, help="Export and verify audit logs."
-)
-
-
-# The commands about subjects need a running node.
+audit_app = officers_app("Export and verify audit logs.")
+# These need a running node, as `export` does.
 audit_app.command()(about)
 audit_app.command()(erase)
-
-
-@audit_app.callback()
-def _audit() -> None:
-    """Export and verify audit logs."""
 
 
 @audit_app.command()
 @stop_on_error
 def export(
     folder: Annotated[Path, typer.Argument(help="A new folder for the files.")],
-    config: Annotated[Path, typer.Option("--config", "-c", help="The node's TOML file.")] = Path("node.toml"),
+    config: Config = CONFIG,
 ) -> None:
     """Writes the audit log of the running node to a folder."""
-    from agency_node.config import load_config
-    from agency_node.errors import NodeConfigError
-
-    try:
-        socket = load_config(config).control_socket
-    except NodeConfigError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(EXIT_USAGE) from None
     if folder.exists() and any(folder.iterdir()):
         raise TerminalError(f"{folder} is not empty; name a new folder")
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    size = asyncio.run(_export(folder, socket))
+
+    async def work(client: ControlClient) -> int:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        size = 0
+        async with aclosing(client.export_audit()) as chunks:
+            async for name, chunk in chunks:
+                if name not in (*FILES, MANIFEST):
+                    raise TerminalError("the node sent a file that does not belong to an export")
+                with (folder / name).open("ab") as stream:
+                    size += stream.write(chunk)
+        return size
+
+    size = with_node(config, work)
     say(f"Exported to {folder}: {size:,} bytes. Check it with `tallystick audit verify {folder}`.")
-
-
-async def _export(folder: Path, socket: Path) -> int:
-    from agency_node.rpc.control_client import control_client
-
-    size = 0
-    async with control_client(socket) as client, aclosing(client.export_audit()) as chunks:
-        async for name, chunk in chunks:
-            if name not in (*FILES, MANIFEST):
-                raise TerminalError("the node sent a file that does not belong to an export")
-            with (folder / name).open("ab") as stream:
-                size += stream.write(chunk)
-    return size
 
 
 @audit_app.command()

@@ -1,70 +1,54 @@
-"""`tallystick request` and `tallystick approve`: what officers do. The officer's key never goes to the node.
+"""`tallystick request` and `tallystick approve`: what officers do.
 
 Exit codes: 0 done, 1 refused, 2 wrong usage or configuration.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import typer
 
-from agency_node.config import load_config
+from agency_node.disclosure.terminal import (
+    CONFIG,
+    AsJson,
+    Config,
+    Key,
+    Officer,
+    PassphraseFile,
+    Reason,
+    RequestId,
+    Role,
+    SubjectNumber,
+    give_order,
+    listed,
+    officers_app,
+    show_list,
+    signed,
+    unlocked,
+    with_node,
+)
 from agency_node.disclosure.wording import (
     detail_json,
     detail_lines,
     emergency_json,
     emergency_lines,
+    picture_json,
     picture_lines,
-    summary_line,
+    summary_json,
+    summary_lines,
 )
-from agency_node.errors import NodeConfigError
-from agency_node.rpc.control_client import ControlClient, control_client
-from agency_node.rpc.ports import EmergencyClaim, OrderDraft, PreparedDocument, RequestDraft, RequestSummary
-from crypto.canonical import parse_canonical
-from crypto.envelope import sign_envelope
-from crypto.keys import Signer
-from crypto.signers import load_signer
+from agency_node.rpc.control_client import ControlClient
+from agency_node.rpc.ports import EmergencyClaim, OrderDraft, RequestDraft
 from policies.codec import parse
 from policies.disclosure import DisclosureRequest
 from policies.vocabulary import TIER_NAMES
-from protos.wire.terminal import EXIT_USAGE, TerminalError, ask_passphrase, say, stop_on_error
+from protos.wire.terminal import TerminalError, say, stop_on_error
 
-request_app = typer.Typer(
-    no_args_is_help=True, pretty_exceptions_enable=False, help="Ask other agencies about a link."
-)
-approve_app = typer.Typer(
-    no_args_is_help=True, pretty_exceptions_enable=False, help="Approve or reject what others ask."
-)
-
-Config = Annotated[Path, typer.Option("--config", "-c", help="The node's TOML file.")]
-Key = Annotated[str, typer.Option("--key", help="Your key, as keystore:/path/keys.json#signing.")]
-PassphraseFile = Annotated[
-    Path | None,
-    typer.Option(help="A file with your key's passphrase; otherwise you are asked for it."),
-]
-Officer = Annotated[str, typer.Option(help="Your person id, as the registry has it.")]
-Role = Annotated[str, typer.Option(help="The role in which you act, such as investigator or approver.")]
-AsJson = Annotated[bool, typer.Option("--json", help="For programs rather than people.")]
-RequestId = Annotated[str, typer.Argument(help="The request's id, as `list` or `queue` shows it.")]
-Reason = Annotated[str, typer.Option(help="Why, in your own words; it is kept.")]
-_CONFIG = Path("node.toml")
-_Result = TypeVar("_Result")
-
-
-@request_app.callback()
-def _request() -> None:
-    """Ask other agencies about a link."""
-
-
-@approve_app.callback()
-def _approve() -> None:
-    """Approve or reject what others ask."""
+request_app = officers_app("Ask other agencies about a link.")
+approve_app = officers_app("Approve or reject what others ask.")
 
 
 @request_app.command()
@@ -89,7 +73,7 @@ def ask(
     ] = None,
     explanation: Annotated[str, typer.Option(help="With --break-glass: what is happening.")] = "",
     passphrase_file: PassphraseFile = None,
-    config: Config = _CONFIG,
+    config: Config = CONFIG,
 ) -> None:
     """Asks the agency behind a link. You sign with your own key; the node adds its signature and sends it.
 
@@ -102,12 +86,12 @@ def ask(
         officer, role, claim,
     )  # fmt: skip
     # Before the request is made: it says when its officer was authenticated.
-    signer = _unlocked(key, passphrase_file, retype=claim is not None)
+    signer = unlocked(key, passphrase_file, retype=claim is not None)
 
     async def work(client: ControlClient) -> tuple[DisclosureRequest, str]:
         prepared = await client.prepare_request(draft)
         request = parse(DisclosureRequest, prepared.payload)
-        return request, await client.submit_request(_signed(prepared, signer))
+        return request, await client.submit_request(signed(prepared, signer))
 
     request, request_id = with_node(config, work)
     asked = ", ".join(f"{item.record_type} ({len(item.fields)} fields)" for item in request.asks)
@@ -123,16 +107,16 @@ def ask(
 def list_requests(
     direction: Annotated[str, typer.Option(help="made, received, or empty for both.")] = "",
     as_json: AsJson = False,
-    config: Config = _CONFIG,
+    config: Config = CONFIG,
 ) -> None:
     """Lists requests, the newest first."""
-    found = with_node(config, lambda client: collected(client.requests(direction)))
-    _show_list(found, as_json)
+    found = listed(config, lambda client: client.requests(direction))
+    show_list(found, as_json, summary_json, summary_lines, "requests")
 
 
 @request_app.command()
 @stop_on_error
-def show(request_id: RequestId, as_json: AsJson = False, config: Config = _CONFIG) -> None:
+def show(request_id: RequestId, as_json: AsJson = False, config: Config = CONFIG) -> None:
     """Shows one request: what was released, and what was withheld by which clause."""
     detail = with_node(config, lambda client: client.request(request_id))
     if as_json:
@@ -145,32 +129,13 @@ def show(request_id: RequestId, as_json: AsJson = False, config: Config = _CONFI
 @request_app.command()
 @stop_on_error
 def picture(
-    subject: Annotated[str, typer.Argument(help="The agency's own number of the person or place.")],
+    subject: SubjectNumber,
     as_json: AsJson = False,
-    config: Config = _CONFIG,
+    config: Config = CONFIG,
 ) -> None:
     """Shows everything held and received about one of your subjects, the oldest first."""
-    items = with_node(config, lambda client: collected(client.picture(subject)))
-    if as_json:
-        say(
-            json.dumps(
-                [
-                    {
-                        "agency": item.agency_id,
-                        "record_type": item.record_type,
-                        "occurred": item.occurred,
-                        "fields": dict(item.fields),
-                        "withheld": list(item.withheld),
-                        "request": item.request_id,
-                    }
-                    for item in items
-                ],
-                indent=2,
-            )
-        )
-        return
-    for line in picture_lines(items):
-        say(line)
+    items = listed(config, lambda client: client.picture(subject))
+    show_list(items, as_json, picture_json, picture_lines, "records")
 
 
 @request_app.command()
@@ -182,7 +147,7 @@ def withdraw(
     role: Role,
     reason: Reason,
     passphrase_file: PassphraseFile = None,
-    config: Config = _CONFIG,
+    config: Config = CONFIG,
 ) -> None:
     """Withdraws a request that has not been answered: yours, or as an overseer anybody's."""
     draft = OrderDraft("withdraw-request", request_id, "", reason, officer, role)
@@ -201,7 +166,7 @@ def recall(
     ] = "record_wrong",
     role: Role = "privacy_officer",
     passphrase_file: PassphraseFile = None,
-    config: Config = _CONFIG,
+    config: Config = CONFIG,
 ) -> None:
     """Takes back what was released for a request: the recipient purges it and sends a receipt."""
     draft = OrderDraft("recall-release", request_id, why, reason, officer, role)
@@ -217,7 +182,7 @@ def correct(
     reason: Reason,
     role: Role = "privacy_officer",
     passphrase_file: PassphraseFile = None,
-    config: Config = _CONFIG,
+    config: Config = CONFIG,
 ) -> None:
     """Takes back what was released for a request, and releases it anew from the records as they are now."""
     draft = OrderDraft("correct-release", request_id, "", reason, officer, role)
@@ -226,16 +191,10 @@ def correct(
 
 @approve_app.command()
 @stop_on_error
-def emergencies(as_json: AsJson = False, config: Config = _CONFIG) -> None:
+def emergencies(as_json: AsJson = False, config: Config = CONFIG) -> None:
     """Lists the uses of break-glass that wait for your agency's review, the most urgent first."""
-    found = with_node(config, lambda client: collected(client.emergencies()))
-    if as_json:
-        say(json.dumps([emergency_json(item) for item in found], indent=2))
-        return
-    for item in found:
-        for line in emergency_lines(item):
-            say(line)
-    say(f"{len(found)} to review")
+    found = listed(config, lambda client: client.emergencies())
+    show_list(found, as_json, emergency_json, emergency_lines, "to review")
 
 
 @approve_app.command()
@@ -248,10 +207,10 @@ def review(
     unjustified: Annotated[bool, typer.Option(help="It was not justified.")] = False,
     role: Role = "privacy_officer",
     passphrase_file: PassphraseFile = None,
-    config: Config = _CONFIG,
+    config: Config = CONFIG,
 ) -> None:
     """Reviews a use of break-glass, as an officer whom the policy names for it."""
-    waiting = with_node(config, lambda client: collected(client.emergencies()))
+    waiting = listed(config, lambda client: client.emergencies())
     if request_id not in {item.request_id for item in waiting}:
         raise TerminalError("no use of break-glass in this request waits for a review here")
     decision = "reject" if unjustified else "approve"
@@ -261,10 +220,11 @@ def review(
 
 @approve_app.command()
 @stop_on_error
-def queue(as_json: AsJson = False, config: Config = _CONFIG) -> None:
+def queue(as_json: AsJson = False, config: Config = CONFIG) -> None:
     """Lists the requests that wait for an approval, the newest first."""
-    found = with_node(config, lambda client: collected(client.requests("received")))
-    _show_list([item for item in found if item.state == "waiting"], as_json)
+    found = listed(config, lambda client: client.requests("received"))
+    waiting = [item for item in found if item.state == "waiting"]
+    show_list(waiting, as_json, summary_json, summary_lines, "requests")
 
 
 @approve_app.command("approve")
@@ -273,10 +233,10 @@ def approve(
     request_id: RequestId,
     key: Key,
     officer: Officer,
-    reason: Annotated[str, typer.Option(help="Why, in your own words; it is kept.")],
+    reason: Reason,
     role: Role = "approver",
     passphrase_file: PassphraseFile = None,
-    config: Config = _CONFIG,
+    config: Config = CONFIG,
 ) -> None:
     """Approves a request, or reviews a use of break-glass, with your own key."""
     _decide(request_id, "approve", key, officer, role, reason, passphrase_file, config)
@@ -291,7 +251,7 @@ def reject(
     reason: Annotated[str, typer.Option(help="Why not, in your own words; it is kept.")],
     role: Role = "approver",
     passphrase_file: PassphraseFile = None,
-    config: Config = _CONFIG,
+    config: Config = CONFIG,
 ) -> None:
     """Rejects a request with your own key. One rejection is enough."""
     _decide(request_id, "reject", key, officer, role, reason, passphrase_file, config)
@@ -323,81 +283,6 @@ def _decided(
 ) -> str:
     async def work(client: ControlClient) -> str:
         prepared = await client.prepare_approval(request_id, decision, reason, officer, role)
-        return await client.submit_approval(_signed(prepared, _unlocked(key, passphrase_file)))
+        return await client.submit_approval(signed(prepared, unlocked(key, passphrase_file)))
 
     return with_node(config, work)
-
-
-def give_order(draft: OrderDraft, key: str, passphrase_file: Path | None, config: Path) -> None:
-    """Signs an officer's order, hands it in, and says what was done."""
-
-    async def work(client: ControlClient) -> str:
-        prepared = await client.prepare_order(draft)
-        return await client.submit_order(_signed(prepared, _unlocked(key, passphrase_file)))
-
-    say(with_node(config, work))
-
-
-def _unlocked(key: str, passphrase_file: Path | None, *, retype: bool = False) -> Signer:
-    """The officer's key. With `retype` its passphrase is typed now, whatever file or variable has it."""
-
-    def passphrase() -> str:
-        if retype:
-            return str(typer.prompt("Break-glass: type the passphrase of your key", hide_input=True))
-        return ask_passphrase(passphrase_file, prompt="Passphrase of your key")
-
-    return load_signer(key, passphrase)
-
-
-def _signed(prepared: PreparedDocument, signer: Signer) -> bytes:
-    """The document under the officer's signature, made on this side of the socket."""
-    parse_canonical(prepared.payload, max_bytes=1_048_576)
-    return sign_envelope(prepared.payload_type, prepared.payload, [signer]).to_bytes()
-
-
-def _show_list(found: list[RequestSummary], as_json: bool) -> None:
-    if as_json:
-        say(
-            json.dumps(
-                [
-                    {
-                        "request": item.request_id,
-                        "direction": item.direction,
-                        "agency": item.peer,
-                        "state": item.state,
-                        "tier": item.tier,
-                        "purpose": item.purpose,
-                        "case_reference": item.case_reference,
-                        "approvals": item.approvals,
-                        "approvals_needed": item.approvals_needed,
-                    }
-                    for item in found
-                ],
-                indent=2,
-            )
-        )
-        return
-    for item in found:
-        say(summary_line(item))
-    say(f"{len(found)} requests")
-
-
-async def collected(answers: AsyncGenerator[_Result, None]) -> list[_Result]:
-    """Everything that a call answers."""
-    async with aclosing(answers) as stream:
-        return [item async for item in stream]
-
-
-def with_node(config: Path, work: Callable[[ControlClient], Awaitable[_Result]]) -> _Result:
-    """Runs `work` with the running node; a wrong configuration ends the command with its own exit code."""
-    try:
-        loaded = load_config(config)
-    except NodeConfigError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(EXIT_USAGE) from None
-
-    async def connected() -> _Result:
-        async with control_client(loaded.control_socket) as client:
-            return await work(client)
-
-    return asyncio.run(connected())

@@ -5,13 +5,12 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from agency_node.disclosure.cli import (
+from agency_node.disclosure.terminal import (
+    CONFIG,
     AsJson,
     Config,
     Key,
@@ -19,55 +18,37 @@ from agency_node.disclosure.cli import (
     PassphraseFile,
     Reason,
     Role,
-    collected,
+    SubjectNumber,
     give_order,
-    with_node,
+    listed,
+    officers_app,
+    show_list,
 )
-from agency_node.disclosure.wording import entry_lines
+from agency_node.disclosure.wording import (
+    conflict_json,
+    conflict_lines,
+    entry_json,
+    entry_lines,
+    supervision_json,
+    supervision_lines,
+)
 from agency_node.rpc.ports import OrderDraft
 from protos.wire.terminal import say, stop_on_error
 
-supervise_app = typer.Typer(
-    no_args_is_help=True, pretty_exceptions_enable=False, help="Look after those who ask."
-)
+supervise_app = officers_app("Look after those who ask.")
 
-SubjectNumber = Annotated[str, typer.Argument(help="Your agency's own number of the person or place.")]
 Whose = Annotated[str, typer.Argument(help="The person id of the officer concerned.")]
 Subject = Annotated[
     str, typer.Option(help="The subject, by your agency's own number; empty: anybody at all.")
 ]
-_CONFIG = Path("node.toml")
-
-
-@supervise_app.callback()
-def _supervise() -> None:
-    """Look after those who ask."""
 
 
 @supervise_app.command()
 @stop_on_error
-def queue(as_json: AsJson = False, config: Config = _CONFIG) -> None:
+def queue(as_json: AsJson = False, config: Config = CONFIG) -> None:
     """Lists sampled releases and alarms that nobody has signed off, oldest first."""
-    found = with_node(config, lambda client: collected(client.supervision()))
-    if as_json:
-        rows = [
-            {
-                "item": item.item_id,
-                "kind": item.kind,
-                "request": item.request_id,
-                "officer": item.officer,
-                "agency": item.peer,
-                "policy": item.policy_hash,
-                "raised": item.raised.isoformat(),
-            }
-            for item in found
-        ]
-        say(json.dumps(rows, indent=2))
-        return
-    for item in found:
-        kind = item.kind.replace("-", " ")
-        say(f"{item.item_id}  {item.raised:%d %b %Y %H:%M}  {kind}: {item.officer}  {item.request_id}")
-    say(f"{len(found)} to sign off")
+    found = listed(config, lambda client: client.supervision())
+    show_list(found, as_json, supervision_json, supervision_lines, "to sign off")
 
 
 @supervise_app.command("sign-off")
@@ -79,7 +60,7 @@ def sign_off(
     reason: Reason,
     role: Role = "supervisor",
     passphrase_file: PassphraseFile = None,
-    config: Config = _CONFIG,
+    config: Config = CONFIG,
 ) -> None:
     """Says that you have looked at a sampled release or an alarm, and what you found."""
     give_order(OrderDraft("sign-off", item, "", reason, officer, role), key, passphrase_file, config)
@@ -87,24 +68,10 @@ def sign_off(
 
 @supervise_app.command()
 @stop_on_error
-def conflicts(as_json: AsJson = False, config: Config = _CONFIG) -> None:
+def conflicts(as_json: AsJson = False, config: Config = CONFIG) -> None:
     """Lists who may not ask about whom."""
-    found = with_node(config, lambda client: collected(client.conflicts()))
-    if as_json:
-        rows = [
-            {
-                "officer": item.officer,
-                "subject": item.subject_id or None,
-                "reason": item.reason,
-                "declared": item.declared.isoformat(),
-            }
-            for item in found
-        ]
-        say(json.dumps(rows, indent=2))
-        return
-    for item in found:
-        say(f"{item.officer}  {item.subject_id or 'anybody'}  {item.declared:%d %b %Y}  {item.reason}")
-    say(f"{len(found)} conflicts of interest")
+    found = listed(config, lambda client: client.conflicts())
+    show_list(found, as_json, conflict_json, conflict_lines, "conflicts of interest")
 
 
 @supervise_app.command()
@@ -117,7 +84,7 @@ def declare(
     reason: Reason,
     subject: Subject = "",
     passphrase_file: PassphraseFile = None,
-    config: Config = _CONFIG,
+    config: Config = CONFIG,
 ) -> None:
     """Puts a conflict of interest on the list: your own, or as an overseer somebody's, of any agency."""
     draft = OrderDraft("declare-conflict", whose, subject, reason, officer, role)
@@ -134,7 +101,7 @@ def lift(
     reason: Reason,
     subject: Subject = "",
     passphrase_file: PassphraseFile = None,
-    config: Config = _CONFIG,
+    config: Config = CONFIG,
 ) -> None:
     """Takes a conflict of interest off the list; nobody lifts their own."""
     draft = OrderDraft("lift-conflict", whose, subject, reason, officer, role)
@@ -153,32 +120,17 @@ def about(
         typer.Option(help="With --for-subject: this entry too, for you have weighed its exemptions."),
     ] = None,
     as_json: AsJson = False,
-    config: Config = _CONFIG,
+    config: Config = CONFIG,
 ) -> None:
     """Shows who saw what about a subject, when, and under which clauses."""
-    found = with_node(config, lambda client: collected(client.about_subject(subject)))
-    if for_subject:
-        found = [item for item in found if not item.exemptions or item.seq in (disclose or ())]
-    if as_json and not for_subject:
-        rows = [
-            {
-                "entry": item.seq,
-                "time": item.time.isoformat(),
-                "action": item.action.value,
-                "actor": item.actor,
-                "policy": item.policy_hash or None,
-                "particulars": dict(item.particulars),
-                "exemptions": list(item.exemptions),
-            }
-            for item in found
-        ]
-        say(json.dumps(rows, indent=2))
+    found = listed(config, lambda client: client.about_subject(subject))
+    if not for_subject:
+        show_list(found, as_json, entry_json, lambda item: entry_lines(item, for_subject=False), "entries")
         return
     for item in found:
-        for line in entry_lines(item, for_subject=for_subject):
-            say(line)
-    if not for_subject:
-        say(f"{len(found)} entries")
+        if not item.exemptions or item.seq in (disclose or ()):
+            for line in entry_lines(item, for_subject=True):
+                say(line)
 
 
 @stop_on_error
@@ -189,7 +141,7 @@ def erase(
     reason: Reason,
     role: Role = "dpo",
     passphrase_file: PassphraseFile = None,
-    config: Config = _CONFIG,
+    config: Config = CONFIG,
 ) -> None:
     """Erases what is held of disclosures about a subject, here and at the recipients. Proofs stay valid."""
     give_order(OrderDraft("erase-subject", subject, "", reason, officer, role), key, passphrase_file, config)

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from agency_node.rpc.ports import EmergencySummary, PictureItem, RequestDetail, RequestSummary, SubjectEntry
+from agency_node.rpc.ports import (
+    ConflictSummary,
+    EmergencySummary,
+    PictureItem,
+    RequestDetail,
+    RequestSummary,
+    SubjectEntry,
+    SupervisionSummary,
+)
 from crypto.canonical import JsonValue
 from policies.codec import parse, to_json
 from policies.disclosure import DisclosureRelease
@@ -23,20 +31,35 @@ _STATES = {
 }
 
 
-def summary_line(item: RequestSummary) -> str:
-    """One line of a list."""
+def summary_lines(item: RequestSummary) -> Iterator[str]:
+    """A request in a list."""
     way = "to" if item.direction == "made" else "from"
     approvals = f", {item.approvals} of {item.approvals_needed} approvals" if item.approvals_needed else ""
-    return (
+    yield (
         f"{item.request_id}  {item.created:%d %b %Y %H:%M}  {way} {item.peer:<20} "
         f"{TIER_NAMES[item.tier]}: {_STATES.get(item.state, item.state)}{approvals}  {item.case_reference}"
     )
 
 
+def summary_json(item: RequestSummary) -> dict[str, JsonValue]:
+    """The same for programs."""
+    return {
+        "request": item.request_id,
+        "direction": item.direction,
+        "agency": item.peer,
+        "state": item.state,
+        "tier": item.tier,
+        "purpose": item.purpose,
+        "case_reference": item.case_reference,
+        "approvals": item.approvals,
+        "approvals_needed": item.approvals_needed,
+    }
+
+
 def detail_lines(detail: RequestDetail) -> Iterator[str]:
     """A request with its outcome."""
     item = detail.summary
-    yield summary_line(item)
+    yield from summary_lines(item)
     yield f"purpose: {item.purpose.replace('_', ' ')}; open until {item.expires:%d %B %Y %H:%M} UTC"
     if detail.refusal:
         yield f"refused: {detail.refusal.partition(': ')[2]}"
@@ -97,6 +120,40 @@ def emergency_json(item: EmergencySummary) -> dict[str, JsonValue]:
     }
 
 
+def supervision_lines(item: SupervisionSummary) -> Iterator[str]:
+    """What waits for a supervisor."""
+    kind, whose = item.kind.replace("-", " "), item.officer or item.peer
+    yield f"{item.item_id}  {item.raised:%d %b %Y %H:%M}  {kind}: {whose}  {item.request_id}".rstrip()
+
+
+def supervision_json(item: SupervisionSummary) -> dict[str, JsonValue]:
+    """The same for programs."""
+    return {
+        "item": item.item_id,
+        "kind": item.kind,
+        "request": item.request_id,
+        "officer": item.officer,
+        "agency": item.peer,
+        "policy": item.policy_hash,
+        "raised": item.raised.isoformat(),
+    }
+
+
+def conflict_lines(item: ConflictSummary) -> Iterator[str]:
+    """Who may not ask about whom."""
+    yield f"{item.officer}  {item.subject_id or 'anybody'}  {item.declared:%d %b %Y}  {item.reason}"
+
+
+def conflict_json(item: ConflictSummary) -> dict[str, JsonValue]:
+    """The same for programs."""
+    return {
+        "officer": item.officer,
+        "subject": item.subject_id or None,
+        "reason": item.reason,
+        "declared": item.declared.isoformat(),
+    }
+
+
 def entry_lines(item: SubjectEntry, *, for_subject: bool) -> Iterator[str]:
     """One entry about a subject. For the subject: what was done by which agency, and no officer's name."""
     body = item.particulars
@@ -121,17 +178,50 @@ def entry_lines(item: SubjectEntry, *, for_subject: bool) -> Iterator[str]:
         yield f"           [before the subject is told: {line}]"
 
 
-def picture_lines(items: Sequence[PictureItem]) -> Iterator[str]:
-    """A timeline, the oldest first."""
-    for item in items:
-        kind = item.record_type.replace("_", " ")
-        source = f"{item.agency_id}, {kind}" + (" (received)" if item.request_id else "")
-        yield f"{item.occurred or 'no date':<10}  {source}"
-        for name, value in item.fields.items():
-            yield f"            {name.replace('_', ' ')}: {value}"
-        for line in item.withheld:
-            yield f"            [{line}]"
-    yield f"{len(items)} records"
+def entry_json(item: SubjectEntry) -> dict[str, JsonValue]:
+    """The same for programs."""
+    return {
+        "entry": item.seq,
+        "time": item.time.isoformat(),
+        "action": item.action.value,
+        "actor": item.actor,
+        "policy": item.policy_hash or None,
+        "particulars": dict(item.particulars),
+        "exemptions": list(item.exemptions),
+    }
+
+
+def picture_lines(item: PictureItem) -> Iterator[str]:
+    """One record of a timeline."""
+    kind = item.record_type.replace("_", " ")
+    received = " (received)" if item.provenance is not None else ""
+    yield f"{item.occurred or 'no date':<10}  {item.agency_id}, {kind}{received}"
+    for name, value in item.fields.items():
+        yield f"            {name.replace('_', ' ')}: {value}"
+    for line in item.withheld:
+        yield f"            [{line}]"
+
+
+def picture_json(item: PictureItem) -> dict[str, JsonValue]:
+    """The same for programs. Whoever copies a received record keeps its number, and so its provenance."""
+    source = item.provenance
+    provenance: JsonValue = None
+    if source is not None:
+        provenance = {
+            "agency": item.agency_id,
+            "record": source.record_id,
+            "release": source.release_hash,
+            "policy": source.policy_hash,
+        }
+    return {
+        "agency": item.agency_id,
+        "record_type": item.record_type,
+        "occurred": item.occurred,
+        "fields": dict(item.fields),
+        "withheld": list(item.withheld),
+        "request": item.request_id,
+        "provenance": provenance,
+    }
 
 
 def _release_lines(release: DisclosureRelease) -> Iterator[str]:

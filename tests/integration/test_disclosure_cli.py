@@ -2,94 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import cast
 
-import grpc
 import pytest
-import typer
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
 from agency_node.audit_cli import audit_app
-from agency_node.config import example_config
 from agency_node.disclosure.cli import approve_app, request_app
 from agency_node.disclosure.oversight_cli import supervise_app
-from agency_node.refusals import translate
-from agency_node.rpc.control import ControlServicer, NodeServices
-from crypto.keystore import Argon2Cost, Keystore
-from protos.node.v1 import control_pb2_grpc
-from protos.wire.peers import LOCAL_PEER
-from protos.wire.server import SERVER_OPTIONS, Gatekeeper
 from tests.integration.test_node_audit_export import enrol
-from tests.simulator.disclosure_nodes import SUSAN_AT_CARE, SUSAN_AT_POLICE, TOKEN, SimNode, World, make_world
-from tests.simulator.policies import CARE, POLICE, key_of
+from tests.simulator.desk import Desk
+from tests.simulator.disclosure_nodes import SUSAN_AT_CARE, SUSAN_AT_POLICE, TOKEN, make_world
+from tests.simulator.policies import CARE, POLICE
 
-CHEAP = Argon2Cost(iterations=1, lanes=1, memory_kib=8 * 1024)
 ASK = (
     "ask", TOKEN.text, "--officer", "police.investigator", "--role", "investigator",
     "--purpose", "domestic_abuse_risk", "--necessity", "Third call in a month.", "--case", "CASE-77",
 )  # fmt: skip
-
-SIGNERS = ("police.investigator", "police.privacy", "care.approver", "care.privacy")
-
-
-class Desk:
-    """Officers at two agencies, each with a node's configuration and a keystore."""
-
-    def __init__(self, folder: Path, world: World) -> None:
-        self.folder = folder
-        self.world = world
-        self.servers: list[grpc.aio.Server] = []
-
-    async def open(self) -> None:
-        for name, node in self.world.nodes.items():
-            await self._serve(name, node)
-        (self.folder / "passphrase").write_text("correct horse\n")
-        keystore = Keystore.create(self.folder / "keys.json", "correct horse", cost=CHEAP)
-        for person in SIGNERS:
-            keystore.add_signing(person, key_of(person))
-
-    async def _serve(self, name: str, node: SimNode) -> None:
-        home = self.folder / name
-        home.mkdir()
-        socket = self.folder / f"{name}.sock"
-        text = example_config("testshire", name, "127.0.0.1:1").replace(
-            "[node]\n", f'[node]\ncontrol_socket = "{socket}"\n', 1
-        )
-        (home / "node.toml").write_text(text)
-        services = cast(NodeServices, SimpleNamespace(disclosure=node.disclosure))
-        gatekeeper = Gatekeeper(lambda _context: LOCAL_PEER, translate, lambda *_: None)
-        server = grpc.aio.server(interceptors=[gatekeeper], options=SERVER_OPTIONS)
-        control_pb2_grpc.add_ControlServiceServicer_to_server(ControlServicer(services), server)
-        server.add_insecure_port(f"unix:{socket}")
-        await server.start()
-        self.servers.append(server)
-
-    async def close(self) -> None:
-        for server in self.servers:
-            await server.stop(None)
-        await self.world.close()
-
-    async def run(self, app: typer.Typer, agency: str, *words: str, typed: str | None = None) -> Result:
-        config = ("--config", str(self.folder / agency / "node.toml"))
-        return await asyncio.to_thread(CliRunner().invoke, app, [*words, *config], typed)
-
-    def order(self, person: str, role: str) -> tuple[str, ...]:
-        return ("--officer", person, "--role", role, "--reason", "It is right.", *self.key(person))
-
-    def key(self, person: str) -> tuple[str, ...]:
-        keystore = self.folder / "keys.json"
-        return (
-            "--key",
-            f"keystore:{keystore}#{person}",
-            "--passphrase-file",
-            str(self.folder / "passphrase"),
-        )
 
 
 @pytest.fixture
@@ -122,6 +54,9 @@ async def test_from_question_to_picture(desk: Desk) -> None:
     assert "incident, summary: withheld by clause 5" in shown.output and "Hidden" not in shown.output
     listed = await desk.run(request_app, POLICE, "list")
     assert "summary: released" in listed.output and "1 requests" in listed.output
+    rows = json.loads((await desk.run(request_app, POLICE, "picture", SUSAN_AT_POLICE, "--json")).output)
+    assert {row["provenance"]["agency"] for row in rows} == {"care"}
+    assert all(set(row["provenance"]) == {"agency", "record", "release", "policy"} for row in rows)
     picture = await desk.run(request_app, POLICE, "picture", SUSAN_AT_POLICE)
     assert (
         "care, incident (received)" in picture.output and "[summary: withheld by clause 5]" in picture.output

@@ -23,6 +23,7 @@ from tests.nodes import NodeWorld, person, running_nodes, until, write_people
 from tests.simulator.policies import key_of, sample_clauses, sample_policy
 
 PEOPLE = range(3, 9)
+PATIENCE = 180.0
 RECORDS = """
 [[records]]
 record_type = "risk_assessment"
@@ -62,7 +63,7 @@ class Town:
             ]
             return bool(found)
 
-        await until(told)
+        await until(told, PATIENCE)
         return found[0]
 
     async def ask(self, asker: AgencyId, provider: AgencyId, number: int, tier: int = 1) -> str:
@@ -82,7 +83,7 @@ class Town:
                 assert refusal.code is ErrorCode.POLICY_NOT_ACTIVE
             return bool(prepared)
 
-        await until(allowed)
+        await until(allowed, PATIENCE)
         envelope = sign_envelope(prepared[0].payload_type, prepared[0].payload, [key_of(officer)])
         return await disclosure.submit_request(envelope.to_bytes())
 
@@ -94,7 +95,7 @@ class Town:
             states[:] = [(await self.disclosure(asker).get_request(request_id)).summary.state]
             return states != ["sent"]
 
-        await until(settled)
+        await until(settled, PATIENCE)
         return states[0]
 
     async def order(self, agency: AgencyId, act: str, target: str) -> str:
@@ -117,7 +118,7 @@ class Town:
         async def there() -> bool:
             return (await self.actions(agency)).count(action) >= times
 
-        await until(there)
+        await until(there, PATIENCE)
 
     def risks(self, agency: AgencyId, rows: Iterable[Risk]) -> None:
         """What an agency has on file: person, number of the record, risk band."""
@@ -185,7 +186,7 @@ async def test_tiers_0_and_1_are_pushed_receipted_and_erased_with_their_subject(
         bands = {item.fields.get("risk_band") for item in await pushing.received(POLICE, 3)}
         return bands >= {"high", "standard"}
 
-    await until(arrived)
+    await until(arrived, PATIENCE)
     items = await pushing.received(POLICE, 3)
     assert {item.record_type for item in items} == {"link", "risk_assessment"}
     assert {item.request_id for item in items} == {""}
@@ -198,7 +199,7 @@ async def test_tiers_0_and_1_are_pushed_receipted_and_erased_with_their_subject(
     async def gone() -> bool:
         return not [item for item in await pushing.received(POLICE, 3) if item.agency_id == CARE]
 
-    await until(gone)
+    await until(gone, PATIENCE)
     await pushing.until_action(CARE, "erased", 2)  # its own act, and the first receipt of another's
     assert "purged" in await pushing.actions(POLICE)
     still = {item.agency_id for item in await pushing.received(POLICE, 3)}
