@@ -381,10 +381,14 @@ class RunService:
     async def _require_matchable(self, tx: Transaction, linkage: Linkage, epoch: int) -> None:
         await self._epochs.require_open(tx, linkage, epoch)
         held = await tx.encodings.held(linkage.id, epoch)
-        missing = {agency for agency in linkage.agencies if agency not in held}
         # Whoever has links from the epoch before would lose them in a run without it.
-        pairs = await tx.links.pairs(linkage.id) if missing else ()
-        awaited = sorted(missing & {side.agency for pair in pairs for side in (pair.first, pair.second)})
+        awaited = sorted(
+            [
+                agency
+                for agency in linkage.agencies
+                if agency not in held and await tx.links.has_pairs(linkage.id, agency)
+            ]
+        )
         if awaited:
             raise RefusedError(
                 ErrorCode.UPLOAD_INCOMPLETE,

@@ -316,6 +316,11 @@ class _Links(_Role):
             item for item in await self.pairs(linkage) if item.first in wanted or item.second in wanted
         )
 
+    async def has_pairs(self, linkage: str, agency: str) -> bool:
+        return any(
+            name == linkage and agency in (one.agency, other.agency) for name, one, other in self._s.pairs
+        )
+
     async def linkages(self) -> tuple[str, ...]:
         names = {key[0] for key in self._s.pairs} | {item.linkage for item in self._s.tokens.values()}
         return tuple(sorted(names))

@@ -187,6 +187,9 @@ class LinkStore(Protocol):
     async def pairs_of(self, linkage: str, subjects: Collection[Subject]) -> tuple[MatchedPair, ...]:
         """The matched pairs with an end among some subjects, in order of their subjects."""
 
+    async def has_pairs(self, linkage: str, agency: str) -> bool:
+        """Whether any subject of an agency is in a matched pair."""
+
     async def linkages(self) -> tuple[str, ...]:
         """Linkages that have pairs or tokens."""
 

@@ -40,6 +40,14 @@ class SqlLinks(SqlRole):
                 found.update(await self._c.execute(select(pairs).where(*these)))
         return _ordered(found)
 
+    async def has_pairs(self, linkage: str, agency: str) -> bool:
+        """See `LinkStore.has_pairs`."""
+        for side in (pairs.c.first_agency, pairs.c.second_agency):
+            any_pair = select(side).where(pairs.c.linkage == linkage, side == agency).limit(1)
+            if await self._c.scalar(any_pair) is not None:
+                return True
+        return False
+
     async def linkages(self) -> tuple[str, ...]:
         """See `LinkStore.linkages`."""
         names = set(await self._c.scalars(select(pairs.c.linkage).distinct()))

@@ -284,6 +284,10 @@ class BrokerStoreSuite:
             await tx.links.put_pairs("other", elsewhere)
         async with store.write() as tx:
             assert await tx.links.pairs_of("line", []) == ()
+            assert await tx.links.has_pairs("line", "care")
+            assert await tx.links.has_pairs("line", "police")
+            assert not await tx.links.has_pairs("line", "refuge")
+            assert not await tx.links.has_pairs("nowhere", "care")
             asked = {subject("care", 1), subject("police", 2), subject("nhs", 1), subject("police", 699)}
             assert await tx.links.pairs_of("line", asked) == (pairs[2], pairs[3], pairs[5])
             assert await tx.links.pairs_of("line", {pair.first for pair in pairs}) == tuple(ours)
