@@ -99,6 +99,27 @@ def test_the_threats_that_governance_must_cover_are_there() -> None:
         assert any(word in row.threat for row in ROWS), word
 
 
+@pytest.mark.parametrize(
+    ("who", "section", "words"),
+    [
+        ("a malicious broker", "A malicious broker", ""),
+        ("a malicious node", "A malicious or faulty node", ""),
+        ("an insider investigator", "People", "insider looks up"),
+        ("colluding requester and approver", "People", "Requester and approver collude"),
+        ("a stolen officer key", "People", "officer's key is stolen"),
+        ("an administrator who rewrites the audit", "People", "rewrites the audit"),
+        ("the perpetrator who works at an agency", "The person who causes the harm", "work at an agency"),
+    ],
+)
+def test_whoever_governance_must_withstand_has_rows_that_name_tests(
+    who: str, section: str, words: str
+) -> None:
+    text = PAGE.split(f"\n## {section}\n")[1].split("\n## ")[0]
+    rows = [row for row in ROWS if f"| {row.threat} |" in text and words in row.threat]
+    assert rows, who
+    assert any("::test_" in row.tests and row.tests.startswith("`") for row in rows), who
+
+
 def test_reporting_is_explained_where_contributors_are_sent() -> None:
     assert "THREATS.md#reporting" in (ROOT / "CONTRIBUTING.md").read_text("utf-8")
     assert re.search(r"^## Reporting$", PAGE, re.MULTILINE)

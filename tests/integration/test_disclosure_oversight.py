@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -261,6 +261,43 @@ async def test_unusual_numbers_raise_one_alarm_a_day_on_both_sides(world: World)
         queue = await node.disclosure.list_supervision()
         assert [(item.kind, item.officer) for item in queue] == [("many-requests", "police.investigator")]
         assert (await node.actions()).count("misuse-suspected") == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "kinds"),
+    [
+        ({"requests_per_hour": 3, "requests_per_day": 50}, ["many-requests"]),
+        ({"requests_per_hour": 50, "requests_per_day": 3}, ["many-requests"]),
+        ({"requests_per_hour": 4, "requests_per_day": 4}, []),
+    ],
+)
+async def test_the_policy_alone_sets_the_alarms(changes: dict[str, int], kinds: list[str]) -> None:
+    limits = sampled(0).safeguards
+    policy = sample_policy(safeguards=replace(limits, alarms=replace(limits.alarms, **changes)))
+    world = await make_world(policy=policy)
+    for _ in range(4):
+        await world.ask(tier=0)
+    await world.deliver()
+    for node in (world.care, world.police):
+        assert [item.kind for item in await node.disclosure.list_supervision()] == kinds
+        assert not any(item.name.startswith("alarm") for item in fields(node.disclosure.context.settings))
+    await world.close()
+
+
+async def test_what_an_officer_usually_asks_is_not_unusual(world: World) -> None:
+    """Three times the mean of four weeks: somebody who asks two things a day may ask six, and not seven."""
+    for _ in range(28):
+        for _ in range(2):
+            await world.ask(tier=0)
+        world.clock.advance(days=1)
+        await world.refresh_status()
+    for number, alarms in ((6, 0), (1, 1)):
+        for _ in range(number):
+            await world.ask(tier=0)
+            world.clock.advance(minutes=70)
+            await world.refresh_status()
+        queue = await world.police.disclosure.list_supervision()
+        assert [item.kind for item in queue] == ["many-requests"] * alarms
 
 
 async def test_many_officers_about_one_subject(world: World) -> None:

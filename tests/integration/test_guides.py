@@ -6,8 +6,9 @@ import asyncio
 import os
 import re
 import shlex
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,18 +24,25 @@ from broker.app import Broker
 from broker.config import load_config as load_broker_config
 from crypto.canonical import parse_strict
 from crypto.keys import VerifyKey
+from crypto.keystore import Keystore
 from policies.authoring import fill, placeholders, template_names
 from policies.codec import format_time
+from policies.disclosure import BreakGlass
 from policies.enrolment import fingerprint
+from policies.ids import Line, Prose
+from policies.sharing import SharingPolicy
+from policies.vocabulary import OfficerRole
 from protos.wire.channels import broker_channel
 from protos.wire.errors import ErrorCode
 from tallystick.cli import build
 from tallystick.federation.cli import read_request
 from tallystick.federation.office import FederationOffice
 from tests.commands import command_of, every_option
-from tests.federation import CARE, NHS, PASSPHRASE, POLICE, REFUGE, Federation
+from tests.federation import CARE, CHEAP, NHS, PASSPHRASE, POLICE, REFUGE, Federation
 from tests.nodes import QUICK, NodeFolder, person, until, write_people
-from tests.simulator.policies import template_values
+from tests.simulator.desk import Desk
+from tests.simulator.disclosure_nodes import TOKEN, make_world
+from tests.simulator.policies import key_of, officer, sample_policy, template_values
 
 ROOT = Path(__file__).resolve().parents[2]
 GUIDES = sorted((ROOT / "docs/guides").glob("*.md"))
@@ -93,7 +101,8 @@ def run(block: Block) -> None:
         line, _, target = os.path.expandvars(command).partition(" > ")
         words = shlex.split(line)
         assert words.pop(0) == "tallystick", command
-        result = CliRunner().invoke(build(words[0]), words)
+        # Typed where a passphrase is asked for whatever the environment says, as for break-glass.
+        result = CliRunner().invoke(build(words[0]), words, input=f"{PASSPHRASE}\n")
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         assert result.exit_code == block.exit_code, f"{command}\n{result.output}"
@@ -160,13 +169,81 @@ async def test_the_ig_officers_walk(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             }
             draft.write_text(fill(text, {name: values[name] for name in placeholders(text)}))
 
+        async def at_social_care() -> None:
+            policy = sample_policy(safeguards=replace(sample_policy().safeguards, review_sample_percent=100))
+            desk = await stack.enter_async_context(open_desk(policy))
+            monkeypatch.chdir(desk.folder / CARE)
+            officers_key("care.privacy.json", "care.privacy")
+            claim = BreakGlass(Line("threat to life"), Prose("Screams."), desk.world.clock.now)
+            monkeypatch.setenv("REQUEST", await desk.world.ask())
+            monkeypatch.setenv("EMERGENCY", await desk.world.ask(tier=2, break_glass=claim))
+            await desk.world.deliver()
+            (item,) = await desk.world.care.disclosure.list_supervision()
+            monkeypatch.setenv("ITEM", item.item_id)
+            desks.append(desk)
+
+        async def messages_travel() -> None:
+            await desks[0].world.deliver()
+
+        desks: list[Desk] = []
         await follow(
             "ig-officer.md",
             {
                 "the registry lists the officers, and the federation runs": federation_runs,
                 "fill in the template": fill_in,
+                "some requests later, at social care": at_social_care,
+                "messages travel": messages_travel,
             },
         )
+
+
+async def test_the_investigators_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TALLYSTICK_PASSPHRASE", PASSPHRASE)
+    async with open_desk() as desk:
+
+        async def at_the_police() -> None:
+            world = desk.world
+            registry = world.registries.registry
+            dana = officer("dana.okafor", POLICE, OfficerRole.INVESTIGATOR)
+            world.registries.registry = replace(registry, officers=(*registry.officers, dana))
+            monkeypatch.chdir(desk.folder / POLICE)
+            officers_key("me.json", "dana.okafor")
+            monkeypatch.setenv("TOKEN", TOKEN.text)
+
+        async def answered() -> None:
+            await desk.world.deliver()
+            (made,) = await desk.world.police.disclosure.list_requests("made")
+            monkeypatch.setenv("REQUEST", made.request_id)
+
+        async def waiting() -> None:
+            asked = await desk.world.ask(tier=2, officer="dana.okafor")
+            monkeypatch.setenv("WAITING", asked)
+            await desk.world.deliver()
+
+        await follow(
+            "investigator.md",
+            {
+                "the police know Susan, and so does social care": at_the_police,
+                "the answer comes": answered,
+                "a question that waits for an approval": waiting,
+            },
+        )
+
+
+@asynccontextmanager
+async def open_desk(policy: SharingPolicy | None = None) -> AsyncIterator[Desk]:
+    """Police and social care, each with a folder of their node's."""
+    # A socket's path is short.
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        desk = Desk(Path(folder), await make_world(policy=policy))
+        await desk.open()
+        yield desk
+        await desk.close()
+
+
+def officers_key(file: str, person_id: str) -> None:
+    """An officer's keystore in the current folder."""
+    Keystore.create(Path(file), PASSPHRASE, cost=CHEAP).add_signing("signing", key_of(person_id))
 
 
 async def test_agency_its_first_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
