@@ -26,8 +26,18 @@ _log = structlog.get_logger("links")
 #: Events taken in by one transaction at most.
 _BUNCH = 500
 
-#: Called for each link event about a subject of this agency, in the transaction that takes it in.
-LinkHandler = Callable[[NodeTransaction, LinkEventKind, KnownLink, SubjectId], Awaitable[None]]
+
+@dataclass(frozen=True, slots=True)
+class LinkNews:
+    """A link event about a subject of this agency."""
+
+    kind: LinkEventKind
+    link: KnownLink
+    subject_id: SubjectId = field(repr=False)
+
+
+#: Called with events in their order, in the transaction that takes them in.
+LinkHandler = Callable[[NodeTransaction, Sequence[LinkNews]], Awaitable[None]]
 
 
 class LinkSource(Protocol):
@@ -55,8 +65,8 @@ class LinkBook:
         self._audit = audit
         self._handlers: list[LinkHandler] = []
 
-    def on_event(self, handler: LinkHandler) -> None:
-        """Calls `handler` for every link told, changed or recalled, within that event's transaction."""
+    def on_events(self, handler: LinkHandler) -> None:
+        """Calls `handler` with links told, changed or recalled, within the transaction that takes them in."""
         self._handlers.append(handler)
 
     async def follow(self, source: LinkSource, linkage_id: LinkageId, *, follow: bool = True) -> int:
@@ -91,7 +101,7 @@ class LinkBook:
             # What this bunch tells or changes is put after this, so that only what was held before goes.
             recalled = {event.link.token for event in fresh if _recalls(event, linkage_id)}
             gone = set(await tx.links.recall(recalled))
-            told: list[tuple[LinkEventKind, KnownLink, SubjectId]] = []
+            told: list[LinkNews] = []
             held: dict[bytes, KnownLink] = {}
             for event in fresh:
                 link = _known(event.link)
@@ -102,7 +112,7 @@ class LinkBook:
                     known = held.pop(link.token, None) is not None or link.token in gone
                     gone.discard(link.token)
                     if known and subject_id is not None:
-                        told.append((event.kind, link, subject_id))
+                        told.append(LinkNews(event.kind, link, subject_id))
                 elif subject_id is None:
                     # A decoy, or a subject that was withdrawn in the meantime: there is nobody to link.
                     _log.info(
@@ -110,12 +120,11 @@ class LinkBook:
                     )
                 else:
                     held[link.token] = link
-                    told.append((event.kind, link, subject_id))
+                    told.append(LinkNews(event.kind, link, subject_id))
             await tx.links.put(list(held.values()))
-            await self._audit.append_all(tx, [self._entry(*item) for item in told])
-            for kind, link, subject_id in told:
-                for handler in self._handlers:
-                    await handler(tx, kind, link, subject_id)
+            await self._audit.append_all(tx, [self._entry(news) for news in told])
+            for handler in self._handlers:
+                await handler(tx, told)
 
     async def by_token(self, tx: NodeTransaction, token: bytes, now: datetime) -> SubjectLink | None:
         """The link of a token, with its subject; None if it is unknown, recalled or expired."""
@@ -158,18 +167,19 @@ class LinkBook:
         found = ((link, subjects[link.linkage_id].get(link.handle)) for link in links)
         return tuple(SubjectLink(link, subject) for link, subject in found if subject is not None)
 
-    def _entry(self, kind: LinkEventKind, link: KnownLink, subject_id: SubjectId) -> Append:
-        recalled = kind is LinkEventKind.RECALLED
+    def _entry(self, news: LinkNews) -> Append:
+        link = news.link
+        recalled = news.kind is LinkEventKind.RECALLED
         return Append(
             AuditAction.LINKS_RECALLED if recalled else AuditAction.LINKS_TOLD,
             str(self._identity.agency),
             {
                 "linkage": str(link.linkage_id),
-                "event": kind.value,
+                "event": news.kind.value,
                 "strength": link.strength.value,
                 "counterpart": str(link.counterpart or ""),
             },
-            subject_id,
+            news.subject_id,
             link.policy_hash or None,
         )
 

@@ -24,11 +24,9 @@ from agency_node.disclosure.records import Holding
 from agency_node.disclosure.retention import Retention
 from agency_node.documents import ActivePolicy
 from agency_node.errors import RetryLaterError
-from agency_node.links import SubjectLink
+from agency_node.links import LinkNews, SubjectLink
 from agency_node.mailbox import OpenedMessage
-from agency_node.model import KnownLink
 from agency_node.store.store import NodeTransaction
-from agency_node.subjects import SubjectId
 from crypto.audit import AuditAction, reference
 from crypto.canonical import JsonInput
 from crypto.errors import CryptoError
@@ -81,14 +79,14 @@ class Pushing:
 
     # -- the provider's side
 
-    async def on_link_event(
-        self, tx: NodeTransaction, kind: LinkEventKind, link: KnownLink, _subject: SubjectId
-    ) -> None:
+    async def on_link_events(self, tx: NodeTransaction, events: Sequence[LinkNews]) -> None:
         """A link that is told or changes is looked at next; one that is recalled no more."""
-        if kind is LinkEventKind.RECALLED:
-            await tx.pushes.remove(link.token)
-        elif link.counterpart is not None:
-            await tx.pushes.add(link.token)
+        last = {news.link.token: news for news in events}
+        recalled = {token for token, news in last.items() if news.kind is LinkEventKind.RECALLED}
+        await tx.pushes.remove(recalled)
+        await tx.pushes.add(
+            {token for token, news in last.items() if news.link.counterpart is not None} - recalled
+        )
 
     async def tick(self) -> None:
         """Looks at the links that are due. A link that cannot be looked at now waits for its next turn."""
@@ -113,7 +111,7 @@ class Pushing:
         """Pushes what has changed over one link; returns the digest of what has been pushed."""
         found = await self._context.links.by_token(tx, token, now)
         if found is None:
-            await tx.pushes.remove(token)
+            await tx.pushes.remove({token})
             return ""
         for due in await self._due(tx, found, now):
             weighed = self._weighed(due, now)

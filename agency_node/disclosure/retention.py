@@ -19,8 +19,8 @@ from agency_node.disclosure.model import (
     StoredRequest,
 )
 from agency_node.disclosure.orders import Effect, OfficerOrder
+from agency_node.links import LinkNews
 from agency_node.mailbox import OpenedMessage
-from agency_node.model import KnownLink
 from agency_node.store.store import NodeTransaction
 from agency_node.subjects import SubjectId
 from crypto.audit import AuditAction, reference
@@ -108,15 +108,13 @@ class Retention:
             if release is not None and release.peer == message.sender:
                 await self.purge(tx, release, reason, now)
 
-    async def on_link_event(
-        self, tx: NodeTransaction, kind: LinkEventKind, link: KnownLink, _subject: SubjectId
-    ) -> None:
+    async def on_link_events(self, tx: NodeTransaction, events: Sequence[LinkNews]) -> None:
         """A link that is recalled was wrong, or may be known no longer: so is what came over it."""
-        if kind is not LinkEventKind.RECALLED:
-            return
-        link_mac = self._context.vault.link_mac(link.token)
-        for release in await tx.releases.of_link(ReleaseSide.RECEIVED, link_mac):
-            await self.purge(tx, release, ErasureReason.RECALLED, self._context.now())
+        for news in events:
+            if news.kind is LinkEventKind.RECALLED:
+                link_mac = self._context.vault.link_mac(news.link.token)
+                for release in await tx.releases.of_link(ReleaseSide.RECEIVED, link_mac):
+                    await self.purge(tx, release, ErasureReason.RECALLED, self._context.now())
 
     async def purge(
         self, tx: NodeTransaction, release: StoredRelease, reason: ErasureReason, now: datetime

@@ -92,8 +92,8 @@ class Disclosure:
         mailbox.on("witness-request", self._witnessing.take_request)
         mailbox.on("witness-answer", self._witnessing.take_answer)
         mailbox.on_undeliverable("disclosure-request", self._requester.undeliverable)
-        context.links.on_event(self._retention.on_link_event)
-        context.links.on_event(self._pushing.on_link_event)
+        context.links.on_events(self._retention.on_link_events)
+        context.links.on_events(self._pushing.on_link_events)
 
     async def _take_question(self, tx: NodeTransaction, message: OpenedMessage) -> None:
         kind = message.envelope.payload_type

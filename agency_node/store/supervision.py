@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from agency_node.disclosure.model import Push, StoredConflict, SupervisionItem
 from agency_node.store.schema_disclosure import CONFLICTS, PUSHES, SUPERVISION
 from policies.ids import AgencyId
+
+#: Values in one `IN (...)`.
+_CHUNK = 500
 
 
 class SupervisionRepository:
@@ -119,13 +123,16 @@ class PushRepository:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    async def add(self, token: bytes) -> None:
-        """A link was told or has changed: it is looked at next."""
-        held = await self.get(token)
-        if held is None:
-            await self._session.execute(sa.insert(PUSHES).values(token=token, checked=None, digest=""))
-        else:
-            await self._session.execute(sa.update(PUSHES).where(PUSHES.c.token == token).values(checked=None))
+    async def add(self, tokens: Collection[bytes]) -> None:
+        """Links were told or have changed: they are looked at next."""
+        for chunk in _chunks(tokens):
+            which = PUSHES.c.token.in_(chunk)
+            held = set(await self._session.scalars(sa.select(PUSHES.c.token).where(which)))
+            if held:
+                await self._session.execute(sa.update(PUSHES).where(which).values(checked=None))
+            new = [{"token": token, "checked": None, "digest": ""} for token in chunk if token not in held]
+            if new:
+                await self._session.execute(sa.insert(PUSHES), new)
 
     async def get(self, token: bytes) -> Push | None:
         """What is known of one link."""
@@ -150,9 +157,17 @@ class PushRepository:
             .values(checked=int(now.timestamp()), digest=digest)
         )
 
-    async def remove(self, token: bytes) -> None:
-        """The link is gone."""
-        await self._session.execute(sa.delete(PUSHES).where(PUSHES.c.token == token))
+    async def remove(self, tokens: Collection[bytes]) -> None:
+        """The links are gone."""
+        for chunk in _chunks(tokens):
+            await self._session.execute(sa.delete(PUSHES).where(PUSHES.c.token.in_(chunk)))
+
+
+def _chunks(tokens: Collection[bytes]) -> Iterator[list[bytes]]:
+    """Bounded parts, in an order that does not depend on the process."""
+    ordered = sorted(tokens)
+    for start in range(0, len(ordered), _CHUNK):
+        yield ordered[start : start + _CHUNK]
 
 
 def _moment(seconds: int) -> datetime:

@@ -225,15 +225,15 @@ async def test_conflicts_are_about_one_subject_or_everybody(store: NodeStore) ->
 async def test_pushes_are_due_when_new_or_long_ago(store: NodeStore) -> None:
     one, two = b"1" * 16, b"2" * 16
     async with store.transaction() as tx:
-        await tx.pushes.add(one)
+        await tx.pushes.add({one})
         await tx.pushes.looked_at(one, NOW, "e" * 64)
-        await tx.pushes.add(two)
+        await tx.pushes.add({two})
         assert await tx.pushes.due(NOW - timedelta(hours=1), 10) == (Push(two, None, ""),)
         assert await tx.pushes.due(NOW, 10) == (Push(two, None, ""), Push(one, NOW, "e" * 64))
         assert await tx.pushes.due(NOW, 1) == (Push(two, None, ""),)
-        await tx.pushes.add(one)
+        await tx.pushes.add({one})
         assert await tx.pushes.get(one) == Push(one, None, "e" * 64)
-        await tx.pushes.remove(one)
+        await tx.pushes.remove({one})
         assert await tx.pushes.get(one) is None
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
 
-from agency_node.links import LinkBook
+from agency_node.links import LinkBook, LinkNews
 from agency_node.model import KnownLink
 from agency_node.store.store import NodeStore
 from agency_node.subjects import SubjectId
@@ -105,10 +105,10 @@ async def test_what_is_changed_and_recalled_at_once_is_gone(police: SimNode) -> 
     ]
     heard: list[tuple[LinkEventKind, bytes]] = []
 
-    async def hear(_tx: object, kind: LinkEventKind, link: KnownLink, _subject: SubjectId) -> None:
-        heard.append((kind, link.token))
+    async def hear(_tx: object, events: Sequence[LinkNews]) -> None:
+        heard.extend((news.kind, news.link.token) for news in events)
 
-    book.on_event(hear)
+    book.on_events(hear)
     await book.take(events, LINKAGE)
     assert await held_tokens(police.store) == {new}
     await book.take([told(5, LinkEventKind.RECALLED, new), told(6, LinkEventKind.RECALLED, new)], LINKAGE)
