@@ -1,22 +1,29 @@
 """How the cost of a full run grows with size, and what a submission costs against everything held.
 
-``python -m bench.scaling [--sizes 5000,20000] [--held 100000] [--new 1000] [--kind plain] [--threshold 0.8]
-[--threads N] [--plot FILE] [--quick] [--json FILE]``
+``python -m bench.scaling [--full] [--sizes 5000,20000] [--held 100000] [--new 1000] [--minutes M]
+[--kind plain] [--threshold 0.8] [--threads N] [--sample 10000] [--plot FILE] [--quick] [--json FILE]``
 
-*Full run*: two parties of n records each, from encodings to solved groups. anonlink's own pipeline (its C++
-kernel, its merge, its solver) takes the same records in the same process where n is at most
-``--peer-up-to``, and its groups must be the same. The exponent is the slope of log seconds over log pairs
-between the two largest sizes: at most 1 means that cost grows no faster than the pairs to compare.
+*Full run*: two parties of n records each, from encodings to solved groups. anonlink's C++ kernel compares a
+sample of the same records, spread evenly, in the same process on one thread; its rate stands beside ours. Up
+to ``--peer-up-to`` records its own pipeline (kernel, merge, solver) takes all of them, and must find as many
+groups. The exponent is the slope of log seconds over log pairs between the two largest sizes: at most 1 means
+that cost grows no faster than the pairs to compare.
 
 *Submission*: ``--new`` records of one party are added to ``--held`` records of both, from encodings to
 solved groups, and a single record is looked up; medians of several. The full run over the same records
 stands beside it.
+
+``--full`` goes up to 1,000,000 x 1,000,000 and 1,000,000 held, which takes many minutes, and draws the plot
+that docs/PERFORMANCE.md shows. ``--minutes`` leaves out what would, by the rate of the size before, take
+longer. Progress goes to standard error.
 """
 
 import argparse
 import math
 import random
-from collections.abc import Sequence
+import sys
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,16 +46,23 @@ from bench._harness import (
     report,
     seconds,
 )
+from broker.matching.candidates import RunControl
 from broker.matching.engine import ThreadsEngine
 from broker.matching.incremental import MatchState
 from broker.matching.model import MatchSpec, PartyRows, ProjectionSpec
 
 AGENCIES = ("council", "police")
 REPEATS = 5
+PEER_REPEATS = 3
+PROGRESS_SECONDS = 5.0
 LOOKUPS = 50
 SMALL = 20_000
 """Up to this size a full run is repeated, and the median counts."""
 PLOT = Path(__file__).parent / "results" / "scaling.png"
+DOCS_PLOT = Path(__file__).parents[1] / "docs" / "scaling.png"
+QUICK = ((1_000, 2_000, 5_000), (5_000, 10_000))
+USUAL = ((5_000, 10_000, 20_000, 50_000, 100_000), (20_000, 50_000, 100_000))
+FULL = ((20_000, 50_000, 100_000, 200_000, 1_000_000), (100_000, 1_000_000))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +76,8 @@ class Options:
     held: tuple[int, ...]
     new: int
     peer_up_to: int
+    sample: int
+    minutes: float
     json: Path | None
     plot: Path
 
@@ -88,9 +104,30 @@ def rows_of(agency: str, clks: Packed, first: int = 0) -> PartyRows:
 
 
 def full_run(options: Options, first: Packed, second: Packed) -> MatchState:
-    """From encodings to solved groups."""
+    """From encodings to solved groups; says how far it is."""
     rows = [rows_of(agency, clks) for agency, clks in zip(AGENCIES, (first, second), strict=True)]
-    return MatchState.build(options.spec, AGENCIES, rows, engine=ThreadsEngine(options.threads))
+    return MatchState.build(
+        options.spec,
+        AGENCIES,
+        rows,
+        engine=ThreadsEngine(options.threads),
+        control=RunControl(progress=told_progress(f"{len(first):,} x {len(second):,}")),
+    )
+
+
+def told_progress(what: str) -> Callable[[int, int], None]:
+    """Says on standard error how far a long run is."""
+    start = last = time.monotonic()
+
+    def progress(done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= PROGRESS_SECONDS:
+            last = now
+            left = (now - start) * (total - done) / max(1, done)
+            print(f"{what}: {done / total:.1%}, {left:,.0f} s left", file=sys.stderr, flush=True)
+
+    return progress
 
 
 def anonlink_run(first: list[bitarray], second: list[bitarray], threshold: float) -> int:
@@ -106,13 +143,29 @@ def bitarrays(clks: Packed) -> list[bitarray]:
     return [bitarray(buffer=clk.tobytes()) for clk in clks]
 
 
+def sampled(clks: Packed, count: int) -> list[bitarray]:
+    """So many encodings, spread evenly."""
+    return bitarrays(clks[np.linspace(0, len(clks) - 1, min(count, len(clks))).astype(np.int64)])
+
+
+def anonlink_rate(options: Options, first: Packed, second: Packed) -> float:
+    """Pairs a second of anonlink's kernel over a sample of the records, one thread."""
+    one, other = sampled(first, options.sample), sampled(second, options.sample)
+    took = median_seconds(
+        lambda: dice_coefficient_accelerated((one, other), options.threshold, k=None), PEER_REPEATS
+    )
+    return len(one) * len(other) / took
+
+
 def full_row(options: Options, size: int) -> Row:
     """Measure full runs of two parties of ``size`` records."""
     data = parties(options.kind, size, size)
     states: list[MatchState] = []
     repeats = REPEATS if size <= SMALL else 1
     ours = median_seconds(lambda: states.append(full_run(options, data.first, data.second)), repeats)
-    groups = len(states[0].result().groups)
+    peak = peak_mib()
+    groups = states[0].group_count()
+    rate = anonlink_rate(options, data.first, data.second)
     theirs = None
     if size <= options.peer_up_to:
         first, second = bitarrays(data.first), bitarrays(data.second)
@@ -125,11 +178,12 @@ def full_row(options: Options, size: int) -> Row:
         "pairs": size * size,
         "seconds": ours,
         "pairs/s": size * size / ours,
+        "anonlink pairs/s": rate,
+        "ratio": size * size / ours / rate,
         "anonlink s": theirs,
-        "ratio": None if theirs is None else theirs / ours,
         "candidates": states[0].pair_count(),
         "groups": groups,
-        "peak MiB": peak_mib(),
+        "peak MiB": peak,
     }
 
 
@@ -186,8 +240,12 @@ def plot(full: Sequence[Row], submissions: Sequence[Row], options: Options) -> N
     peer = [row for row in full if row["anonlink s"] is not None]
     if peer:
         left.loglog(
-            [row["pairs"] for row in peer], [row["anonlink s"] for row in peer], "s--", label="anonlink"
+            [row["pairs"] for row in peer], [row["anonlink s"] for row in peer], "s", label="anonlink"
         )
+    rates = [float(row["anonlink pairs/s"] or 1) for row in full]
+    left.loglog(
+        pairs, [x / rate for x, rate in zip(pairs, rates, strict=True)], "--", label="anonlink, at its rate"
+    )
     last = float(full[-1]["seconds"] or 0)
     left.loglog(
         pairs, [last * x / pairs[-1] for x in pairs], ":", color="grey", label="in proportion to pairs"
@@ -208,7 +266,7 @@ def plot(full: Sequence[Row], submissions: Sequence[Row], options: Options) -> N
         axes.grid(visible=True, which="major", alpha=0.3)
         axes.legend()
     options.plot.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(options.plot, dpi=120)
+    figure.savefig(options.plot, dpi=100)
 
 
 def parsed(arguments: Sequence[str] | None) -> Options:
@@ -222,12 +280,16 @@ def parsed(arguments: Sequence[str] | None) -> Options:
     parser.add_argument("--sizes", type=_numbers, help="records a side of full runs, rising")
     parser.add_argument("--held", type=_numbers, help="records held when new ones come, rising")
     parser.add_argument("--new", type=int, default=1000)
+    parser.add_argument("--full", action="store_true", help="up to a million records a side")
+    parser.add_argument(
+        "--minutes", type=float, default=math.inf, help="leave out full runs that would take longer"
+    )
+    parser.add_argument("--sample", type=int, default=10_000, help="records a side that anonlink compares")
     parser.add_argument("--peer-up-to", type=int, default=10_000, help="largest size that anonlink runs too")
-    parser.add_argument("--plot", type=Path, default=PLOT, metavar="FILE")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help=f"by default {PLOT.name} in bench/results")
     add_output_options(parser)
     given = parser.parse_args(arguments)
-    sizes = (1_000, 2_000, 5_000) if given.quick else (5_000, 10_000, 20_000, 50_000, 100_000)
-    held = (5_000, 10_000) if given.quick else (20_000, 50_000, 100_000, 200_000)
+    sizes, held = FULL if given.full else QUICK if given.quick else USUAL
     return Options(
         kind=given.kind,
         threshold=given.threshold or (0.8 if given.kind == "plain" else 0.6),
@@ -236,8 +298,10 @@ def parsed(arguments: Sequence[str] | None) -> Options:
         held=given.held or held,
         new=given.new,
         peer_up_to=given.peer_up_to,
+        sample=given.sample,
+        minutes=given.minutes,
         json=given.json,
-        plot=given.plot,
+        plot=given.plot or (DOCS_PLOT if given.full else PLOT),
     )
 
 
@@ -245,17 +309,38 @@ def _numbers(text: str) -> tuple[int, ...]:
     return tuple(sorted(int(part) for part in text.split(",")))
 
 
+def full_rows(options: Options) -> list[Row]:
+    """Full runs of rising size, as long as they stay within the minutes allowed."""
+    rows: list[Row] = []
+    for size in options.sizes:
+        if expected_minutes(rows, size * size) > options.minutes:
+            print(f"left out: {size:,} x {size:,} would take more than {options.minutes:g} minutes")
+            break
+        rows.append(full_row(options, size))
+        print(f"{size:,} x {size:,}: {rows[-1]['seconds']:.4g} s", flush=True)
+    return rows
+
+
+def expected_minutes(rows: Sequence[Row], pairs: float) -> float:
+    """What so many pairs would take at the rate of the last run; nothing before the first."""
+    return pairs / float(rows[-1]["pairs/s"] or 1) / 60 if rows else 0
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print, plot."""
     options = parsed(arguments)
     full_run(options, *(random_side() for _ in AGENCIES))  # compile before the clock runs
-    full = [full_row(options, size) for size in options.sizes]
+    full = full_rows(options)
     threads = f"{options.threads or 'all'} threads" if options.threads != 1 else "one thread"
     setting = f"{options.kind} at {options.threshold}, {threads}"
     report(f"full run, {setting} (anonlink: one thread)", full, options.json)
     if len(full) > 1:
         print(f"\nseconds grow as pairs to the power {exponent(full, 'pairs'):.2f}")
-    submissions = [submission_row(options, held) for held in options.held]
+    submissions = [
+        submission_row(options, held)
+        for held in options.held
+        if expected_minutes(full, held * held / 4) <= options.minutes
+    ]
     report(f"submission, {setting}", submissions, options.json)
     plot(full, submissions, options)
     print(f"\nplot: {options.plot}")

@@ -46,6 +46,12 @@ class GroupTable:
         """The slots of all subjects, by number."""
         return self._slots
 
+    def count(self) -> int:
+        """Groups that somebody is in."""
+        taken = np.zeros(len(self._ids) + 1, np.bool_)
+        taken[self._slots] = True
+        return int(np.count_nonzero(taken[:NO_GROUP]))
+
     def members_of(self, slots: Ints) -> Flags:
         """Of each subject, whether it is in one of some groups."""
         # The last place stands for NO_GROUP, which is no group.

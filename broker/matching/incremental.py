@@ -128,6 +128,11 @@ class MatchState:
         """Subjects held."""
         return int(np.count_nonzero(self._subjects.held))
 
+    def group_count(self) -> int:
+        """Groups of two or more."""
+        with self._lock:
+            return self._groups.count()
+
     def sizes(self) -> dict[str, int]:
         """Subjects held, by agency."""
         with self._lock:
