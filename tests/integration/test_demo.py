@@ -7,21 +7,27 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
 PEOPLE = 60
+#: The broker and five nodes.
+SERVERS = 6
 
 
-def _servers() -> list[int]:
-    return [
-        process.pid
-        for process in psutil.process_iter(["cmdline"])
-        if "tallystick-demo-" in " ".join(process.info["cmdline"] or [])
-    ]
+def _running(folder: Path) -> list[psutil.Process]:
+    """The demonstration's processes: those that were told to put temporary files into `folder`."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get("TMPDIR") == str(folder) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
 
 
 @pytest.fixture
@@ -62,7 +68,31 @@ def test_demo_shows_the_picture_and_leaves_nothing(short_folder: Path) -> None:
     assert "withheld: safe address or refuge" in words
     assert words.count("entries, sound.") == 5
     assert not list(short_folder.glob("tallystick-demo-*"))
-    assert not _servers()
+    assert not _running(short_folder)
+
+
+@pytest.mark.timeout(180)
+def test_servers_end_with_a_demonstration_that_is_killed(short_folder: Path) -> None:
+    demonstration = subprocess.Popen(
+        [sys.executable, "-m", "tallystick", "demo", "--people", str(PEOPLE)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "TMPDIR": str(short_folder)},
+    )
+    try:
+        _until(lambda: len(list(short_folder.glob("*/logs/*.log"))) == SERVERS)
+        assert len(_running(short_folder)) > SERVERS
+    finally:
+        demonstration.kill()
+        demonstration.wait()
+    _until(lambda: not _running(short_folder))
+
+
+def _until(true: Callable[[], bool], seconds: float = 80.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_demo_refuses_a_folder_that_holds_something(tmp_path: Path) -> None:
