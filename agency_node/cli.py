@@ -362,7 +362,7 @@ def publish(
 @node_app.command("publish-event")
 @stop_on_error
 def publish_event(
-    event: Annotated[Path, typer.Argument(help="What `tallystick policy event` wrote.")],
+    event: Annotated[Path, typer.Argument(help="What `tallystick policy suspend` wrote.")],
     config: Config = _CONFIG,
 ) -> None:
     """Publishes a suspension, reactivation or revocation that an officer has signed."""
@@ -385,7 +385,7 @@ def publish_event(
 @node_app.command()
 @stop_on_error
 def documents(config: Config = _CONFIG) -> None:
-    """Lists the agency's agreements and policies: hash, kind, state, number for `policy event`, title."""
+    """Lists the agency's agreements and policies: hash, kind, state, number for `policy suspend`, title."""
 
     async def work(loaded: NodeConfig) -> None:
         from agency_node.rpc.control_client import control_client

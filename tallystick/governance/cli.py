@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -29,7 +28,7 @@ from policies.terms import changed_terms
 from policies.verified import verify_agreement, verify_policy
 from policies.vocabulary import Consent, Decision, OfficerRole, Purpose, Strength
 from protos.wire.terminal import EXIT_REFUSED, TerminalError, ask_passphrase, say, stop_on_error
-from tallystick.governance.files import Opened, open_file, open_policy, open_registry
+from tallystick.governance.files import open_file, open_policy, open_registry
 
 policy_app = typer.Typer(
     no_args_is_help=True, help="Sharing policies and linkage agreements: write, check, sign, suspend."
@@ -40,14 +39,10 @@ KeyUri = Annotated[str, typer.Option("--key", help="Your key, as keystore:FILE#N
 Organisation = Annotated[str, typer.Option(help="The agency for which you sign.")]
 Role = Annotated[OfficerRole, typer.Option(help="The role in which you sign; the registry must agree.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-
-class EventAction(StrEnum):
-    """What one officer may do to a policy that is signed."""
-
-    SUSPEND = "suspend"
-    REACTIVATE = "reactivate"
-    REVOKE = "revoke"
+SignedPolicy = Annotated[Path, typer.Argument(help="The signed policy's bundle.")]
+Why = Annotated[str, typer.Option(help="Why; it is signed and told to every party.")]
+Sequence = Annotated[int, typer.Option(help="The state's number, as `tallystick node documents` shows it.")]
+EventFile = Annotated[Path, typer.Option(help="Where to write the signed event; publish it with the node.")]
 
 
 def _now() -> datetime:
@@ -273,7 +268,9 @@ def _event(
     role: OfficerRole,
     reason: str,
     sequence: int,
-) -> tuple[Opened, bytes]:
+    out: Path,
+) -> None:
+    """Signs an officer's act upon a policy, and writes it for the node to publish."""
     opened = open_file(bundle)
     if not isinstance(opened.document, SharingPolicy):
         raise TerminalError(f"{bundle}: only a sharing policy can be suspended, reactivated or revoked")
@@ -288,27 +285,54 @@ def _event(
         reason=Prose(reason),
     )
     signer = load_signer(key, lambda: ask_passphrase(None, prompt="Passphrase of your key"))
-    return opened, sign_event(event, signer).to_bytes()
+    _write_new(out, sign_event(event, signer).to_bytes())
+    what = f"{action.value} of {opened.bundle.digest[:16]}"
+    say(f"{out}: {what}. Publish it: `tallystick node publish-event {out}`.")
 
 
 @policy_app.command()
 @stop_on_error
-def event(
-    action: Annotated[EventAction, typer.Argument(help="What to do.")],
-    bundle: Annotated[Path, typer.Argument(help="The signed policy.")],
+def suspend(
+    bundle: SignedPolicy,
     key: KeyUri,
     organisation: Organisation,
     role: Role,
-    reason: Annotated[str, typer.Option(help="Why; it is signed and told to every party.")],
-    sequence: Annotated[
-        int, typer.Option(help="The state's number, as `tallystick node documents` shows it.")
-    ],
-    out: Annotated[Path, typer.Option(help="Where to write the signed event; publish it with the node.")],
+    reason: Why,
+    sequence: Sequence,
+    out: EventFile,
 ) -> None:
-    """Signs a suspension, reactivation or revocation. One officer of any party suffices to stop a policy."""
-    opened, envelope = _event(PolicyAction(action.value), bundle, key, organisation, role, reason, sequence)
-    _write_new(out, envelope)
-    say(f"{out}: {action} of {opened.bundle.digest[:16]}. Publish it: `tallystick node publish-event {out}`.")
+    """Stops a policy at once: one officer of any party is enough. It can be started again by all."""
+    _event(PolicyAction.SUSPEND, bundle, key, organisation, role, reason, sequence, out)
+
+
+@policy_app.command()
+@stop_on_error
+def reactivate(
+    bundle: SignedPolicy,
+    key: KeyUri,
+    organisation: Organisation,
+    role: Role,
+    reason: Why,
+    sequence: Sequence,
+    out: EventFile,
+) -> None:
+    """Agrees to start a suspended policy again: every signature that it needed to begin with is needed."""
+    _event(PolicyAction.REACTIVATE, bundle, key, organisation, role, reason, sequence, out)
+
+
+@policy_app.command()
+@stop_on_error
+def revoke(
+    bundle: SignedPolicy,
+    key: KeyUri,
+    organisation: Organisation,
+    role: Role,
+    reason: Why,
+    sequence: Sequence,
+    out: EventFile,
+) -> None:
+    """Ends a policy for good: one officer of any party is enough."""
+    _event(PolicyAction.REVOKE, bundle, key, organisation, role, reason, sequence, out)
 
 
 @policy_app.command()

@@ -186,15 +186,16 @@ def test_diff_shows_a_raised_limit_that_changes_no_decision(draft_file: Path) ->
     assert [item["where"] for item in found["terms"]] == ["safeguards.alarms.officers_per_subject"]
 
 
-def test_one_officer_signs_a_suspension(draft_file: Path, tmp_path: Path) -> None:
-    bundle, out = tmp_path / "marac.json", tmp_path / "suspend.json"
+@pytest.mark.parametrize("act", ["suspend", "reactivate", "revoke"])
+def test_one_officer_signs_what_stops_or_starts_a_policy(act: str, draft_file: Path, tmp_path: Path) -> None:
+    bundle, out = tmp_path / "marac.json", tmp_path / "event.json"
     run("draft", draft_file, "--out", bundle)
     officer = ("--key", keystore_of(tmp_path, "care.siro"), "--organisation", CARE, "--role", "siro")
     why = ("--reason", "A record was sent to the wrong team.", "--sequence", "4")
-    done = run("event", "suspend", bundle, *officer, *why, "--out", out)
+    done = run(act, bundle, *officer, *why, "--out", out)
     assert done.exit_code == 0, done.stderr
     event = open_document(PolicyEvent, Envelope.from_bytes(out.read_bytes()))
-    assert (event.action, event.organisation, event.sequence) == (PolicyAction.SUSPEND, CARE, 4)
+    assert (event.action, event.organisation, event.sequence) == (PolicyAction(act), CARE, 4)
 
 
 def test_export_writes_readable_parts(draft_file: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -22,9 +22,9 @@ from crypto.audit import AuditAction
 from crypto.canonical import JsonValue, b64u, canonical_json, parse_canonical, sha256_hex, unb64u
 from crypto.envelope import Envelope, sign_envelope
 from policies.codec import open_document, payload_type, write
-from policies.ids import Hash256, Line
+from policies.ids import FederationId, Hash256, Line
 from tests.simulator.disclosure_nodes import SUSAN_AT_CARE, World, make_world
-from tests.simulator.policies import NOW, FederationSimulator, key_of
+from tests.simulator.policies import NHS, NOW, FederationSimulator, key_of
 
 SIM = FederationSimulator()
 ROOT = SIM.root_signed(SIM.root())
@@ -131,6 +131,19 @@ def root_changed(line: dict[str, JsonValue]) -> None:
     line["note"] = "\n".join(text)
 
 
+def note_changed(place: int, text: str | None) -> Callable[[dict[str, JsonValue]], None]:
+    """Changes one line of a signed note; its signature's last character where no text is given."""
+
+    def change(line: dict[str, JsonValue]) -> None:
+        lines = str(line["note"]).split("\n")
+        changed = text or lines[place][:-4] + ("AAA=" if lines[place][-4:] != "AAA=" else "BBB=")
+        assert lines[place] != changed
+        lines[place] = changed
+        line["note"] = "\n".join(lines)
+
+    return change
+
+
 LEAF = "leaves.jsonl"
 LEAF_CHANGES: dict[str, JsonValue] = {
     "v": 2,
@@ -161,6 +174,27 @@ CHANGES: dict[str, Change] = {
     "document changed": edited("documents.jsonl", 0, flipped("document")),
     "statement gone": edited("documents.jsonl", 0, lambda line: _pop(line, "statements")),
     "hash of another": edited("documents.jsonl", 0, setting("hash", "0" * 64)),
+    "kind of another": edited("documents.jsonl", 0, setting("kind", "linkage-agreement")),
+    "an event that is none": edited("documents.jsonl", 0, lambda line: _append(line, "events", "AAAA")),
+    "head of another log": edited("checkpoints.jsonl", -1, note_changed(0, "testshire/agency/nhs/audit")),
+    "head of another size": edited("checkpoints.jsonl", -1, note_changed(1, "1")),
+    "signature of a head changed": edited("checkpoints.jsonl", -1, note_changed(4, None)),
+}
+#: What of each line is changed above.
+COVERED = {
+    LEAF: set(LEAF_CHANGES),
+    "sealed.jsonl": {"sealed", "seq"},
+    "checkpoints.jsonl": {"note"},
+    "roots.jsonl": {"envelope"},
+    "documents.jsonl": {"document", "statements", "hash", "kind", "events"},
+}
+MANIFEST_CHANGES: dict[str, object] = {
+    "federation": FederationId("elsewhere"),
+    "agency": NHS,
+    "origin": Line("testshire/agency/nhs/audit"),
+    "size": 1,
+    "exported_at": NOW + timedelta(days=1),
+    "files": {Line(name): Hash256("0" * 64) for name in FILES},
 }
 
 
@@ -168,6 +202,12 @@ def _pop(line: dict[str, JsonValue], key: str) -> None:
     value = line[key]
     assert isinstance(value, list)
     value.pop()
+
+
+def _append(line: dict[str, JsonValue], key: str, item: JsonValue) -> None:
+    value = line[key]
+    assert isinstance(value, list)
+    value.append(item)
 
 
 def _replace(path: Path, old: bytes, new: bytes) -> None:
@@ -212,6 +252,25 @@ async def test_a_manifest_of_another_key_agency_or_size(export: Path) -> None:
     assert kinds(export) == {"manifest"}
     resigned(export, size=manifest.size, origin=Line("testshire/agency/nhs/audit"))
     assert kinds(export) == {"manifest"}
+
+
+@pytest.mark.parametrize("name", [item.name for item in fields(AuditManifest)])
+async def test_every_field_of_the_manifest_is_signed(export: Path, name: str) -> None:
+    envelope = Envelope.from_bytes((export / MANIFEST).read_bytes())
+    manifest = replace(open_document(AuditManifest, envelope), **{name: MANIFEST_CHANGES[name]})  # type: ignore[arg-type] # the test names real fields
+    assert write(manifest) != envelope.payload
+    (export / MANIFEST).write_bytes(replace(envelope, payload=write(manifest)).to_bytes())
+    assert kinds(export) & {"manifest", "untrusted"}
+
+
+async def test_every_field_of_every_line_has_a_change(export: Path) -> None:
+    """Whoever adds a field to an export is reminded to have a test change it."""
+    for name, covered in COVERED.items():
+        for line in (export / name).read_bytes().splitlines():
+            value = parse_canonical(line)
+            assert isinstance(value, dict) and set(value) == covered, name
+    assert {*COVERED, "registry.json"} == set(FILES)
+    assert MANIFEST_CHANGES.keys() == {item.name for item in fields(AuditManifest)}
 
 
 async def test_another_federations_anchor(export: Path) -> None:
