@@ -20,6 +20,7 @@ from clkhash.key_derivation import generate_key_lists
 from clkhash.validate_data import validate_header
 from numpy.typing import NDArray
 
+from agency_node.encoding.columns import Cells
 from agency_node.encoding.features import FeatureEncoder
 
 BLOCK_ROWS = 10_000
@@ -63,6 +64,11 @@ class ClkEncoder:
                 if field.hashing_properties
             ]
 
+        plain = [(index, feature.plain) for index, feature in self._features]
+        covered = [(index, column) for index, column in plain if column is not None]
+        self._plain = covered if len(covered) == len(plain) else []
+        self._tails = b"".join(column.tail for _, column in self._plain)
+
     @property
     def field_names(self) -> tuple[str, ...]:
         """The schema's feature identifiers, in the order in which rows give them."""
@@ -86,9 +92,10 @@ class ClkEncoder:
         for start in range(0, len(rows), BLOCK_ROWS):
             block = rows[start : start + BLOCK_ROWS]
             target = out[start : start + len(block)]
-            columns = self._columns(block)
-            if columns is None or not self._encode_block(columns, target):
-                target[:] = self._reference(block, first_row + start)
+            if not self._encode_cells(block, target):
+                columns = self._columns(block)
+                if columns is None or not self._encode_block(columns, target):
+                    target[:] = self._reference(block, first_row + start)
         return out
 
     def try_encode(self, columns: Sequence[Sequence[str]], rows: int) -> NDArray[np.uint8] | None:
@@ -141,6 +148,29 @@ class ClkEncoder:
             return None
         # unlike zip(*rows) this makes no iterator for each row
         return [flat[place::width] for place in range(width)] if len(flat) == width * len(rows) else None
+
+    def _encode_cells(self, rows: Sequence[Sequence[str]], out: NDArray[np.uint8]) -> bool:
+        """Fill ``out`` where every feature has a fast path that takes the rows' texts as they lie; no column
+        is made of them. False where that is not so."""
+        if not self._plain or self.bits % 64 or self._hashed_bits != self.bits:
+            return False
+        width = len(self._keys)
+        try:
+            if set(map(len, rows)) != {width}:
+                return False
+            cells = Cells.of(chain.from_iterable(rows), width * len(rows), self._tails)
+        except TypeError:
+            return False
+        if cells is None:
+            return False
+        filters = out.view(np.uint64)
+        filters.fill(0)
+        tail = cells.end
+        for index, plain in self._plain:
+            if not plain.add_cells(cells, index, tail, rows, filters):
+                return False
+            tail += len(plain.tail)
+        return True
 
     def _encode_block(self, columns: Sequence[Sequence[str]], out: NDArray[np.uint8]) -> bool:
         """Fill ``out`` with the block's CLKs; False when it is for clkhash to say what is wrong with it."""

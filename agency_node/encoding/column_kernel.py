@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agency_node.encoding.blake import compress
-from agency_node.encoding.kernels import kernel
+from agency_node.encoding.kernels import WIDE, kernel, or_wide
 
 SEPARATOR: Final = 0x1F
 """Ends every value (ASCII's unit separator); a value that holds it is for the general path."""
@@ -17,6 +17,13 @@ SKIPPED: Final = 0x1E
 ANY_CASE, UPPER_CASE, LOWER_CASE = 0, 1, 2
 INVALID: Final = -1
 
+ROW_BYTES: Final = 8 * WIDE
+VALUE_WORDS: Final = 4
+LONGEST_KEPT: Final = 8 * VALUE_WORDS - 1
+FEW_FOUND: Final = 4
+"""Where fewer than one value of so many was seen before ..."""
+TRIED: Final = 4_096
+"""... by the time that so many more were looked for, looking is not worth it."""
 _SPACE: Final = 32
 _DASH: Final = 45
 _ZERO: Final = 48
@@ -141,11 +148,44 @@ def _kind(
 
 
 @kernel
+def find_cells(codes: NDArray[np.uint8], tail: int, bounds: NDArray[np.int32]) -> bool:
+    """Where each text in ``codes[:tail]`` begins, each ended by a separator, and at last ``tail`` itself;
+    False unless there is exactly one text fewer than there are ``bounds``."""
+    found = 0
+    bounds[0] = 0
+    for place in range(tail):
+        if codes[place] == SEPARATOR:
+            found += 1
+            if found == bounds.size:
+                return False
+            bounds[found] = place + 1
+    return found == bounds.size - 1
+
+
+@kernel
+def _packed(codes: NDArray[np.uint8], begin: int, length: int, value: NDArray[np.uint64]) -> np.uint64:
+    """Pack a text of at most ``LONGEST_KEPT`` characters and its length into four words; their hash."""
+    mixed = np.uint64(0)
+    for word in range(VALUE_WORDS):
+        packed = np.uint64(0)
+        for place in range(8 * word, min(8 * word + 8, length)):
+            packed = (packed << np.uint64(8)) | np.uint64(codes[begin + place])
+        if word == VALUE_WORDS - 1:
+            packed = (packed << np.uint64(8)) | np.uint64(length)
+        value[word] = packed
+        mixed = (mixed ^ packed) * _MULTIPLIER
+        mixed ^= mixed >> np.uint64(32)
+    return mixed
+
+
+@kernel
 def add_column(
     codes: NDArray[np.uint8],
+    bounds: NDArray[np.int32],
+    first: int,
+    stride: int,
     tail: int,
     row: int,
-    place: int,
     skip: bool,
     settings: NDArray[np.int64],
     states: NDArray[np.uint64],
@@ -156,20 +196,27 @@ def add_column(
     mask_of: NDArray[np.uint16],
     masks: NDArray[np.uint64],
     counts: NDArray[np.int64],
+    values: NDArray[np.uint64],
+    value_masks: NDArray[np.uint64],
     filters: NDArray[np.uint64],
-) -> tuple[int, int]:
-    """Set the bits of the values in ``codes[place:tail]``, each ended by a separator, from row ``row`` on.
+) -> int:
+    """Set the bits of the values of one column, from row ``row`` on.
 
-    Behind ``tail`` stand the sentinel of missing values and its replacement; ``settings`` is what
+    The value of a row is text ``first + stride * row`` of those that :func:`find_cells` found in ``codes``.
+    From ``tail`` on stand the sentinel of missing values and its replacement; ``settings`` is what
     ``PlainColumn`` puts there. Dates lose their dashes in place.
 
     What is known of tokens: ``keys`` is an open-addressing table of packed tokens (0: free), with ``filled``
     (digests known) and ``positions`` by slot. A token inserted k times sets the same bits in every value,
     and few k occur: ``classes`` numbers them by k (0: none yet), ``mask_of`` (slot, class) names the row of
-    ``masks`` that holds those bits (0: none yet). ``counts`` is how many slots, classes and masks are taken.
+    ``masks`` that holds those bits (0: none yet). ``counts`` is how many slots, classes and masks are taken,
+    then how many short values were looked for and found.
 
-    Returns (next row, next place); the row is INVALID for a value that is not acceptable, and short of the
-    number of rows when the table is too full to go on.
+    What is known of values: ``values`` holds the last short one of each slot, packed, with its bits in
+    ``value_masks``; slot 0 is for the value at hand. Where values hardly recur, nobody looks.
+
+    Returns the next row: INVALID after a value that is not acceptable, and short of the number of rows when
+    the table of tokens is too full to go on.
     """
     n, positional, per_token, per_feature, bit_mask = (
         settings[0], settings[1] != 0, settings[2], settings[3], settings[4]
@@ -177,27 +224,41 @@ def add_column(
     case, shortest, longest, is_date = settings[5], settings[6], settings[7], settings[8] != 0
     sentinel_length, replacement_length = settings[9], settings[10]
     slot_mask = np.uint64(keys.size - 1)
+    value_mask = np.uint64(values.shape[0] - 2)
     limit = keys.size // 2
     gram_mask = (np.uint64(1) << np.uint64(8 * n)) - np.uint64(1)
     width = np.uint64(filters.shape[1])
+    known_masks, known_values = masks.ctypes.data, value_masks.ctypes.data
     words = np.zeros(16, dtype=np.uint64)
     message = words.view(np.uint8)
     digest = np.empty(8, dtype=np.uint64)
-    while place < tail:
-        if row == filters.shape[0]:
-            return INVALID, place
-        start = place
-        lower, upper = False, False
-        while codes[place] != SEPARATOR:
-            code = codes[place]
-            lower |= 97 <= code <= 122
-            upper |= 65 <= code <= 90
-            place += 1
-        begin, length = start, place - start
-        place += 1
+    packed = np.empty(VALUE_WORDS, dtype=np.uint64)
+    while row < filters.shape[0]:
+        cell = first + stride * row
+        begin, length = int(bounds[cell]), int(bounds[cell + 1] - bounds[cell] - 1)
         if skip and length == 1 and codes[begin] == SKIPPED:
             row += 1
             continue
+        value_slot = np.uint64(0)
+        if length <= LONGEST_KEPT and width == WIDE and FEW_FOUND * counts[4] >= counts[3] - TRIED:
+            value_slot = (_packed(codes, begin, length, packed) & value_mask) + np.uint64(1)
+            counts[3] += 1
+            if (
+                values[value_slot, 0] == packed[0]
+                and values[value_slot, 1] == packed[1]
+                and values[value_slot, 2] == packed[2]
+                and values[value_slot, 3] == packed[3]
+            ):
+                counts[4] += 1
+                or_wide(filters.ctypes.data + row * ROW_BYTES, known_values + int(value_slot) * ROW_BYTES)
+                row += 1
+                continue
+        lower, upper = False, False
+        if case != ANY_CASE:
+            for place in range(begin, begin + length):
+                code = codes[place]
+                lower |= 97 <= code <= 122
+                upper |= 65 <= code <= 90
         is_missing = length == sentinel_length
         if is_missing:
             for index in range(length):
@@ -213,18 +274,21 @@ def add_column(
             or length > longest
             or (is_date and (length != 10 or not _is_iso_date(codes, begin)))
         ):
-            return INVALID, start
+            return INVALID
         if length == 0:
             row += 1
             continue
         if n == 0 and length > _LONGEST_TOKEN:
-            return INVALID, start
+            return INVALID
         if counts[0] + length + n > limit:
-            return row, start
+            return row
         if is_date and not is_missing:
             codes[begin + 4], codes[begin + 5] = codes[begin + 5], codes[begin + 6]
             codes[begin + 6], codes[begin + 7] = codes[begin + 8], codes[begin + 9]
             length = 8
+        if value_slot != 0:
+            for word in range(WIDE):
+                value_masks[0, word] = 0
         count = length + n - 1 if n > 0 else 1
         base, residue = per_token, 0
         if per_token == 0:
@@ -253,8 +317,13 @@ def add_column(
             used_kind = kind_more if index < residue else kind
             mask = np.uint64(mask_of[slot, used_kind])
             if mask != 0:
-                for word in range(width):
-                    filters[np.uint64(row), word] |= masks[mask, word]
+                if value_slot != 0:
+                    or_wide(known_values, known_masks + int(mask) * ROW_BYTES)
+                elif width == WIDE:
+                    or_wide(filters.ctypes.data + row * ROW_BYTES, known_masks + int(mask) * ROW_BYTES)
+                else:
+                    for word in range(width):
+                        filters[np.uint64(row), word] |= masks[mask, word]
                 continue
             # From here on, what happens seldom: a token that is new, or was never inserted this many times.
             times = base + 1 if index < residue else base
@@ -270,12 +339,21 @@ def add_column(
                 size = _write_token(codes, begin, length, n, index + 1 if positional else 0, key, message)
                 _hash_token(states, message, words, size, known, needed, bit_mask, digest, positions[slot])
                 filled[slot] = needed
-            if used_kind == 0 or slot == keys.size or counts[2] == masks.shape[0] - 1:
+            if value_slot != 0:
+                _set_bits(positions, slot, times, value_masks, 0)
+            else:
                 _set_bits(positions, slot, times, filters, row)
+            if used_kind == 0 or slot == keys.size or counts[2] == masks.shape[0] - 1:
                 continue
             counts[2] += 1
             mask_of[slot, used_kind] = counts[2]
             _set_bits(positions, slot, times, masks, counts[2])
-            _set_bits(positions, slot, times, filters, row)
+        if value_slot != 0:
+            for word in range(VALUE_WORDS):
+                values[value_slot, word] = packed[word]
+            for word in range(WIDE):
+                found = value_masks[0, word]
+                value_masks[value_slot, word] = found
+                filters[row, word] |= found
         row += 1
-    return row, place
+    return row

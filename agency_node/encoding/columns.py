@@ -7,7 +7,8 @@ accept, :class:`PlainColumn` steps aside for the general path of :mod:`agency_no
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -23,17 +24,50 @@ from agency_node.encoding.column_kernel import (
     SEPARATOR,
     SKIPPED,
     UPPER_CASE,
+    VALUE_WORDS,
     add_column,
+    find_cells,
 )
+from agency_node.encoding.kernels import WIDE
 
 _FIRST_SLOTS: Final = 1 << 10
 _MOST_SLOTS: Final = 1 << 17
+_FIRST_VALUES: Final = 1 << 10
+_MOST_VALUES: Final = 1 << 14
 _MOST_INSERTIONS: Final = 2048
 _CLASSES: Final = 32
 _MOST_MASKS: Final = 1 << 13
 _MASK_BYTES: Final = 1 << 20
 _UNLIMITED: Final = 1 << 40
 _CASES: Final = {"mixed": ANY_CASE, "upper": UPPER_CASE, "lower": LOWER_CASE}
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Cells:
+    """Texts end to end in ``codes``, each ended by a separator; they end at ``end``, where tails begin.
+
+    ``bounds`` is where each text begins, and the end.
+    """
+
+    codes: NDArray[np.uint8]
+    bounds: NDArray[np.int32]
+    end: int
+
+    @classmethod
+    def of(cls, texts: Iterable[str], count: int, tails: bytes) -> "Cells | None":
+        """``count`` texts; None unless all are plain ASCII, without a separator, and there are so many."""
+        text = chr(SEPARATOR).join(texts)
+        if not text.isascii():
+            return None
+        joined = bytearray(text, "ascii")
+        joined.append(SEPARATOR)
+        end = len(joined)
+        joined += tails
+        codes = np.frombuffer(joined, dtype=np.uint8)
+        bounds = np.empty(count + 1, dtype=np.int32)
+        if end > np.iinfo(np.int32).max or not find_cells(codes, end, bounds):
+            return None
+        return cls(codes, bounds, end)
 
 
 class PlainColumn:
@@ -73,7 +107,9 @@ class PlainColumn:
         )
         self._words = -(-bits // 64)
         self._states = keyed_states(key, max(1, blocks))
+        self._by_value = self._regex is not None or self._allowed is not None
         self._begin(_FIRST_SLOTS)
+        self._keep_values(_FIRST_VALUES)
 
     @classmethod
     def of(
@@ -86,15 +122,34 @@ class PlainColumn:
             return None
         return cls(spec, key, bits, per_token, per_feature)
 
-    def add(self, column: Sequence[str], filters: NDArray[np.uint64]) -> bool:
-        """OR the filters of ``column`` into ``filters`` (rows, words); False where it cannot.
+    @property
+    def tail(self) -> bytes:
+        """What must stand behind the cells' texts: the sentinel of missing values and its replacement."""
+        return self._sentinel_text + self._replacement_text
 
-        When False, some rows may have got their (right) bits already.
+    def add_cells(
+        self,
+        cells: "Cells",
+        first: int,
+        tail: int,
+        rows: Sequence[Sequence[str]],
+        filters: NDArray[np.uint64],
+    ) -> bool:
+        """OR the filters of entry ``first`` of each row into ``filters`` (rows, words).
+
+        ``cells`` are all entries of ``rows``, one row after the other, and from ``tail`` on :attr:`tail`.
+        False where it cannot; some rows may have got their (right) bits already.
         """
-        text = chr(SEPARATOR).join(column)
-        if not text.isascii() or text.count(chr(SEPARATOR)) != len(column) - 1:
+        if self._by_value and not self._accepts([row[first] for row in rows], skip=False):
             return False
-        return self._add_text(column, text, filters, skip=False)
+        return self._add(cells, first, len(rows[0]), tail, filters, skip=False)
+
+    def add(self, column: Sequence[str], filters: NDArray[np.uint64]) -> bool:
+        """OR the filters of ``column`` into ``filters``; False where it cannot, as :meth:`add_cells`."""
+        if not self._accepts(column, skip=False):
+            return False
+        cells = Cells.of(column, len(column), self.tail)
+        return cells is not None and self._add(cells, 0, 1, cells.end, filters, skip=False)
 
     def add_ascii(self, column: Sequence[str], filters: NDArray[np.uint64]) -> list[int] | None:
         """Like :meth:`add`, but leave the values that are not ASCII; their row numbers, None for failure."""
@@ -102,37 +157,35 @@ class PlainColumn:
         plain = list(column)
         for row in left:
             plain[row] = chr(SKIPPED)
-        text = chr(SEPARATOR).join(plain)
-        if text.count(chr(SKIPPED)) != len(left) or text.count(chr(SEPARATOR)) != len(plain) - 1:
+        cells = Cells.of(plain, len(plain), self.tail)
+        if cells is None or cells.codes[: cells.end].tobytes().count(SKIPPED) != len(left):
             return None
-        return left if self._add_text(plain, text, filters, skip=True) else None
+        if not self._accepts(plain, skip=True) or not self._add(cells, 0, 1, cells.end, filters, skip=True):
+            return None
+        return left
 
-    def _add_text(self, column: Sequence[str], text: str, filters: NDArray[np.uint64], *, skip: bool) -> bool:
-        if not self._accepts(column, skip=skip):
-            return False
-        joined = bytearray(text, "ascii")
-        joined.append(SEPARATOR)
-        tail = len(joined)
-        joined += self._sentinel_text
-        joined += self._replacement_text
-        codes = np.frombuffer(joined, dtype=np.uint8)
-        row, place = 0, 0
+    def _add(
+        self, cells: "Cells", first: int, stride: int, tail: int, filters: NDArray[np.uint64], *, skip: bool
+    ) -> bool:
+        row = 0
         while True:
-            row, place = add_column(
-                codes, tail, row, place, skip, self._settings, self._states, self._keys, self._filled,
-                self._positions, self._classes, self._mask_of, self._masks, self._counts, filters,
+            row = add_column(
+                cells.codes, cells.bounds, first, stride, tail, row, skip, self._settings, self._states,
+                self._keys, self._filled, self._positions, self._classes, self._mask_of, self._masks,
+                self._counts, self._values, self._value_masks, filters,
             )  # fmt: skip
             if row == INVALID:
                 return False
-            if row == len(column):
-                return place == tail
+            if row == len(filters):
+                self._keep_more_values()
+                return True
             if self._counts[0] == 0:
                 return False  # not even an empty table takes this value
             self._begin(min(4 * self._keys.size, _MOST_SLOTS))
 
     def _begin(self, slots: int) -> None:
         """An empty token table; the last row of positions is for values that are not kept."""
-        self._counts = np.zeros(3, dtype=np.int64)
+        self._counts = np.zeros(5, dtype=np.int64)
         self._keys = np.zeros(slots, dtype=np.uint64)
         self._filled = np.zeros(slots + 1, dtype=np.uint8)
         self._positions = np.empty((slots + 1, len(self._states) * DIGEST_SHORTS), dtype=np.uint16)
@@ -142,9 +195,20 @@ class PlainColumn:
             (max(2, min(_MOST_MASKS, _MASK_BYTES // (8 * self._words))), self._words), np.uint64
         )
 
+    def _keep_values(self, slots: int) -> None:
+        """Room for so many whole values; slot 0 is the kernel's own, and no text is packed into ones."""
+        self._values = np.zeros((slots + 1, VALUE_WORDS), dtype=np.uint64)
+        self._values[:, 0] = np.iinfo(np.uint64).max
+        self._value_masks = np.zeros((slots + 1, WIDE), dtype=np.uint64)
+
+    def _keep_more_values(self) -> None:
+        slots = len(self._values) - 1
+        if slots < _MOST_VALUES and self._counts[3] > 8 * slots:
+            self._keep_values(4 * slots)
+
     def _accepts(self, column: Sequence[str], *, skip: bool) -> bool:
         """What is checked by distinct value: patterns and enumerations."""
-        if self._regex is None and self._allowed is None:
+        if not self._by_value:
             return True
         distinct = set(column)
         if self._sentinel is not None:

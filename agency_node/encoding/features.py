@@ -97,6 +97,11 @@ class FeatureEncoder:
             return None
         return NgramTable(self._hasher, n, positional, k)
 
+    @property
+    def plain(self) -> PlainColumn | None:
+        """The fast path, for whoever has the cells of whole rows at hand; None where there is none."""
+        return self._plain
+
     def add_into(self, column: Sequence[str], out: NDArray[np.uint64]) -> None:
         """OR the filters of ``column`` into ``out`` (rows, 64-bit words).
 
