@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
@@ -226,9 +226,18 @@ class Matcher:
         """Deletes what a run kept for resuming."""
         shutil.rmtree(self._run_directory(run_id), ignore_errors=True)
 
+    def forget_runs_but(self, run_ids: Collection[str]) -> None:
+        """Deletes what all other runs kept: nobody will resume them."""
+        kept = self._directory / "runs"
+        for path in kept.iterdir() if kept.exists() else ():
+            if path.name not in run_ids:
+                shutil.rmtree(path, ignore_errors=True)
+
     def close(self) -> None:
         """Releases the engine."""
-        close = getattr(self._engine, "close", None)
+        with self._lock:
+            engine, self._engine = self._engine, None
+        close = getattr(engine, "close", None)
         if close is not None:
             close()
 
@@ -267,7 +276,7 @@ class Matcher:
         return held
 
     def _built(self, job: MatchJob, progress: Callable[[int, int], None], cancel: Event) -> MatchState:
-        from broker.matching.errors import CheckpointError
+        from broker.matching.errors import CheckpointError, EngineError
         from broker.matching.incremental import MatchState
         from broker.matching.snapshot import Snapshot
 
@@ -279,14 +288,18 @@ class Matcher:
             snapshot = Snapshot.load(self._snapshot_file(job.linkage))
         except CheckpointError:
             snapshot = None
-        return MatchState.build(
-            spec,
-            job.linkage.agencies,
-            parties,
-            engine=self._the_engine(),
-            control=self._control(job, parties, progress, cancel),
-            snapshot=snapshot,
-        )
+        try:
+            return MatchState.build(
+                spec,
+                job.linkage.agencies,
+                parties,
+                engine=self._the_engine(),
+                control=self._control(job, parties, progress, cancel),
+                snapshot=snapshot,
+            )
+        except EngineError:
+            self.close()  # a cluster that was restarted is reached by a new connection only
+            raise
 
     def _control(
         self,

@@ -103,6 +103,7 @@ class RunService:
         """Takes up what an earlier process left unfinished, and begins to work."""
         async with self._store.read() as tx:
             unfinished = await tx.runs.unfinished()
+        await asyncio.to_thread(self._matcher.forget_runs_but, {run.run_id for run in unfinished})
         for run in unfinished:
             self._queue.put_nowait(run.run_id)
         self._worker = asyncio.create_task(self._work(), name="matching runs")
@@ -354,7 +355,7 @@ class RunService:
         state, message = RunState.FAILED, failure_message(error)
         if working.cancelled:
             state, message = RunState.CANCELLED, "cancelled"
-            await asyncio.to_thread(self._matcher.forget_run, working.run.run_id)
+        await asyncio.to_thread(self._matcher.forget_run, working.run.run_id)
         if message.startswith(ErrorCode.INTERNAL):
             _log.error(
                 "run failed", run=working.run.run_id, error=type(error).__name__, places=places_of(error)

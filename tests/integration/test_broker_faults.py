@@ -63,7 +63,7 @@ class BrokerProcess:
         """As systemd would; returns the exit code."""
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(timeout=30)
+        return self._process.wait(timeout=START_SECONDS)
 
     def end(self) -> None:
         if self._process is not None and self._process.poll() is None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from broker import migrations
-from broker.config import WatchConfig
+from broker.config import MatchingConfig, WatchConfig
 from broker.holds import Release
 from broker.links import LinkService
+from broker.matching.engine import BlockSource, ThreadsEngine
+from broker.matching.errors import EngineError
+from broker.matching.tasks import BlockPairs, BlockTask, CancelFlag
 from broker.store.model import MatchedPair, Subject
 from broker.store.sql import SqlStore, open_engine
 from broker.store.sql_encodings import SqlEncodings
@@ -121,6 +124,44 @@ async def test_what_a_failed_run_did_not_tell_is_told_by_the_next(
     await services.upload(CARE, batch(CARE, range(8, 9), SEEN), UploadMode.DELTA)
     assert await services.run() is RunState.DONE
     assert sorted(await known_to(services)) == sorted(handles(POLICE, range(9)))
+
+
+async def test_a_cluster_that_was_lost_is_connected_to_anew(
+    services: BrokerServices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engines: list[ThreadsEngine] = []
+
+    class Lost(ThreadsEngine):
+        def compare(
+            self, tasks: Sequence[BlockTask], encodings: BlockSource, *, limit: int, cancel: CancelFlag
+        ) -> Iterator[tuple[BlockTask, BlockPairs]]:
+            yield next(super().compare(tasks, encodings, limit=limit, cancel=cancel))
+            raise EngineError("the cluster gave up on a block")
+
+    def connect(_config: MatchingConfig) -> ThreadsEngine:
+        engines.append(ThreadsEngine(1) if engines else Lost(1))
+        return engines[-1]
+
+    monkeypatch.setattr(MatchingConfig, "open_engine", connect)
+    await services.upload(POLICE, batch(POLICE, range(PEOPLE), CLKS), UploadMode.FULL)
+    await services.upload(CARE, batch(CARE, range(5), SEEN), UploadMode.FULL)
+    assert await services.run() is RunState.FAILED
+    assert list((tmp_path / "matching" / "runs").iterdir()) == []  # nobody resumes what failed
+    assert await services.run() is RunState.DONE
+    assert len(engines) == 2
+    assert len(await known_to(services)) == 5
+
+
+async def test_what_runs_of_an_earlier_process_left_is_deleted(
+    services: BrokerServices, tmp_path: Path
+) -> None:
+    left = tmp_path / "matching" / "runs" / "0123456789abcdef"
+    left.mkdir(parents=True)
+    (left / "task-00000000.npz").write_bytes(b"positions")
+    await services.stop()
+    again = await BrokerServices.create(services.store, services.federation, tmp_path / "matching")
+    assert not left.exists()
+    await again.stop()
 
 
 async def test_who_is_withdrawn_while_a_run_works_is_in_no_link(

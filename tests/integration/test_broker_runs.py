@@ -117,7 +117,9 @@ async def test_cancel(tmp_path: Path) -> None:
             await client.upload(epoch, LINKAGE, rows)
         run_id = await world.police.start_run(LINKAGE, 1)
         watching = asyncio.create_task(world.care.watch_run(run_id))
-        await asyncio.sleep(0.3)
+        async for progress in world.nhs.linkage.WatchRun(linkage_pb2.WatchRunRequest(run_id=run_id)):
+            if progress.done_units:
+                break
         cancel = linkage_pb2.CancelRunRequest(run_id=run_id)
         assert await refusal(world.refuge.linkage.CancelRun(cancel)) is ErrorCode.NOT_A_PARTICIPANT
         await asked(world.police.linkage.CancelRun(cancel))
@@ -143,7 +145,7 @@ async def test_followers_are_woken(world: World) -> None:
     await world.upload_all(PEOPLE)
     await world.police.run(LINKAGE, 1)
     await world.care.publish(world.federation.signed_policy(world.federation.policy()))
-    assert await asyncio.wait_for(waiting, 10) == 1
+    assert await asyncio.wait_for(waiting, 60) == 1
     call.cancel()
 
 

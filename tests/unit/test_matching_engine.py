@@ -124,8 +124,16 @@ from broker.matching.fingerprint import fingerprints
 from broker.matching.incremental import MatchState
 
 directory = RunDirectory(Path(sys.argv[1]), SPEC, rows(), BLOCK_ROWS)
-slowly = RunControl(lambda done, total: time.sleep(0.05), directory=directory, block_rows=BLOCK_ROWS)
-MatchState.build(SPEC, AGENCIES, rows(), control=slowly)
+tasks = 0
+
+def stay(done, total):
+    global tasks
+    tasks += 1
+    if tasks == 8:
+        time.sleep(600)  # until it is killed
+
+control = RunControl(stay, directory=directory, block_rows=BLOCK_ROWS)
+MatchState.build(SPEC, AGENCIES, rows(), control=control)
 """
 
 
@@ -147,7 +155,7 @@ def test_a_killed_run_is_resumed_with_the_same_results(tmp_path: Path) -> None:
     control = RunControl(directory=directory, block_rows=BLOCK_ROWS)
     resumed = MatchState.build(SPEC, AGENCIES, rows(), engine=engine, control=control)
     whole = MatchState.build(SPEC, AGENCIES, rows())
-    assert kept >= 8
+    assert kept == 8
     assert engine.given > 0
     assert resumed.pair_count() == whole.pair_count()
     assert links(resumed.result().groups) == links(whole.result().groups)
