@@ -92,7 +92,7 @@ async def wait_for_keys(clients: Clients, linkages: int) -> None:
         states = [linkage.epoch_state for status in statuses for linkage in status.linkages]
         if states.count("open") == linkages * len(clients):
             return
-        if "failed" in states or time.monotonic() > deadline:
+        if any(state.startswith("failed") for state in states) or time.monotonic() > deadline:
             waiting = {
                 status.agency_id: [f"{item.linkage_id}: {item.epoch_state}" for item in status.linkages]
                 for status in statuses
