@@ -35,6 +35,7 @@ from agency_node.disclosure.wording import (
     detail_lines,
     emergency_json,
     emergency_lines,
+    form_lines,
     picture_json,
     picture_lines,
     summary_json,
@@ -42,8 +43,9 @@ from agency_node.disclosure.wording import (
 )
 from agency_node.rpc.control_client import ControlClient
 from agency_node.rpc.ports import EmergencyClaim, OrderDraft, RequestDraft
-from policies.codec import parse
-from policies.disclosure import DisclosureRequest
+from crypto.envelope import Envelope
+from policies.codec import open_document, parse, to_json
+from policies.disclosure import DisclosureDecision, DisclosureRequest
 from policies.vocabulary import TIER_NAMES
 from protos.wire.terminal import TerminalError, say, stop_on_error
 
@@ -187,6 +189,27 @@ def correct(
     """Takes back what was released for a request, and releases it anew from the records as they are now."""
     draft = OrderDraft("correct-release", request_id, "", reason, officer, role)
     give_order(draft, key, passphrase_file, config)
+
+
+@approve_app.command()
+@stop_on_error
+def form(
+    request_id: Annotated[
+        str, typer.Argument(help="The request's id; the release's hash for what was pushed.")
+    ],
+    as_json: AsJson = False,
+    config: Config = CONFIG,
+) -> None:
+    """Shows the record of a decision, refusals too, in the order of the ICO Data Sharing Code's Annex B."""
+    detail = with_node(config, lambda client: client.request(request_id))
+    if not detail.decision:
+        raise TerminalError("this agency has not decided on it: it was not asked, or nothing is decided yet")
+    decision = open_document(DisclosureDecision, Envelope.from_bytes(detail.decision))
+    if as_json:
+        say(json.dumps(to_json(decision), indent=2))
+        return
+    for line in form_lines(decision):
+        say(line)
 
 
 @approve_app.command()

@@ -53,7 +53,7 @@ from protos.wire.relay import ToAgency, ToLink
 
 _log = structlog.get_logger("push")
 
-_TIER = 1
+PUSHED_TIER = 1
 #: Who is named as the requester in the record of a decision that nobody asked for.
 _NOBODY = PersonId("nobody")
 
@@ -153,7 +153,7 @@ class Pushing:
         strength = Strength(due.found.link.strength.value)
 
         def asker(role: OfficerRole, purpose: Purpose, consent: Consent) -> Asker:
-            return Asker(ctx.me, due.peer, role, purpose, _TIER, strength, consent, NO_APPROVALS)
+            return Asker(ctx.me, due.peer, role, purpose, PUSHED_TIER, strength, consent, NO_APPROVALS)
 
         return weigh_push(
             ctx.evaluators.of(due.active),
@@ -228,7 +228,8 @@ class Pushing:
                 link_mac=ctx.vault.link_mac(link.token),
                 released=now,
                 purge_after=release.purge_after,
-                wrapped=None,
+                # There is no request beside which the record of the decision could stand.
+                wrapped=ctx.vault.wrap_decision(release_hash, decision),
             )
         )
 

@@ -13,10 +13,16 @@ from agency_node.disclosure.context import DisclosureContext, DisclosureSettings
 from agency_node.disclosure.emergencies import list_emergencies
 from agency_node.disclosure.holder import Holder
 from agency_node.disclosure.messages import DisclosureAnswer, RequestWithdrawal
-from agency_node.disclosure.model import Direction, RequestState, StoredRequest
+from agency_node.disclosure.model import (
+    Direction,
+    ReleaseSide,
+    RequestState,
+    StoredRelease,
+    StoredRequest,
+)
 from agency_node.disclosure.orders import Act, Orders
 from agency_node.disclosure.picture import picture_of
-from agency_node.disclosure.push import Pushing
+from agency_node.disclosure.push import PUSHED_TIER, Pushing
 from agency_node.disclosure.records import SourceReader
 from agency_node.disclosure.report import subject_report
 from agency_node.disclosure.requester import Requester
@@ -158,6 +164,8 @@ class Disclosure:
     async def get_request(self, request_id: str) -> RequestDetail:
         """A request with its outcome; with what was released while it is kept.
 
+        What was pushed has no request; it is found by the hash of its release.
+
         Raises:
             RefusedError: REQUEST_UNKNOWN.
         """
@@ -166,6 +174,9 @@ class Disclosure:
             if made is not None:
                 return await self._made(tx, made)
             received = await tx.requests.get(Direction.RECEIVED, request_id)
+            pushed = await tx.releases.get(ReleaseSide.GIVEN, request_id)
+        if received is None and pushed is not None and pushed.wrapped is not None:
+            return self._pushed(pushed, pushed.wrapped)
         if received is None:
             raise RefusedError(ErrorCode.REQUEST_UNKNOWN, "no request with this id is held here")
         return self._received(received)
@@ -243,9 +254,29 @@ class Disclosure:
         summary, vault = self._summary(stored), self.context.vault
         if stored.outcome is None:
             return RequestDetail(summary, ())
-        decision = open_document(DisclosureDecision, vault.open_decision(stored.request_id, stored.outcome))
+        envelope = vault.open_decision(stored.request_id, stored.outcome)
+        decision = open_document(DisclosureDecision, envelope)
         refusal = f"{decision.refusal.value}: {decision.reasons}" if decision.refusal else ""
-        return RequestDetail(summary, _outcomes(decision.outcomes), b"", refusal)
+        return RequestDetail(summary, _outcomes(decision.outcomes), b"", refusal, envelope.to_bytes())
+
+    def _pushed(self, release: StoredRelease, wrapped: bytes) -> RequestDetail:
+        """What was released without a request, under the release's hash."""
+        envelope = self.context.vault.open_decision(release.release_hash, wrapped)
+        decision = open_document(DisclosureDecision, envelope)
+        summary = RequestSummary(
+            request_id=release.release_hash,
+            direction="pushed",
+            peer=str(release.peer),
+            state=release.state.value,
+            tier=PUSHED_TIER,
+            purpose=decision.annex_b.purpose.value,
+            case_reference=str(decision.annex_b.case_reference),
+            created=release.released,
+            expires=release.purge_after,
+            approvals=0,
+            approvals_needed=0,
+        )
+        return RequestDetail(summary, _outcomes(decision.outcomes), b"", "", envelope.to_bytes())
 
     def _summary(self, stored: StoredRequest) -> RequestSummary:
         case_reference = ""

@@ -15,7 +15,7 @@ from agency_node.rpc.ports import (
 )
 from crypto.canonical import JsonValue
 from policies.codec import parse, to_json
-from policies.disclosure import DisclosureRelease
+from policies.disclosure import DisclosureDecision, DisclosureRelease
 from policies.vocabulary import TIER_NAMES
 
 _STATES = {
@@ -93,6 +93,46 @@ def detail_json(detail: RequestDetail) -> dict[str, JsonValue]:
         "outcomes": outcomes,
         "release": release,
     }
+
+
+def form_lines(decision: DisclosureDecision) -> Iterator[str]:
+    """The record of a decision in the order of the ICO Data Sharing Code's Annex B form."""
+    form = decision.annex_b
+    yield "DISCLOSURE DECISION"
+    for title, value in (
+        ("Requested by", f"{form.requester}, {form.requester_position}, of {form.requester_organisation}"),
+        ("Data requested", f"{', '.join(form.fields)} of {', '.join(form.record_types)}"),
+        ("Controller relationship", form.controller_relationship),
+        ("Agreement", f"{form.agreement}, hash {decision.policy_hash}"),
+        ("Purpose", form.purpose),
+        ("Case", form.case_reference),
+        ("Why it is necessary", form.necessity),
+        ("Regime", form.regime),
+        ("Lawful basis", form.lawful_basis or form.part3_basis),
+        ("Special-category data", "yes" if form.special_category_data else "no"),
+        ("Criminal-offence data", "yes" if form.criminal_offence_data else "no"),
+        ("Conditions", _listed(form.special_category_condition, form.criminal_offence_condition,
+                               form.schedule1_paragraph, form.schedule8_paragraph)),
+        ("Legal powers", "; ".join(form.legal_powers)),
+        ("Confidentiality", form.confidentiality),
+        ("Impact assessment", _listed(form.dpia_reference, form.dpia_hash)),
+        ("Views of the DPOs", " / ".join(form.dpo_views)),
+        ("Retention", f"{form.retention_days} days"),
+        ("Security", form.security),
+        ("Individuals' rights", form.individuals_rights),
+        ("Requested", f"{decision.requested_at:%d %B %Y %H:%M} UTC"),
+        ("Decided", f"{decision.decided_at:%d %B %Y %H:%M} UTC"),
+        ("Decision", f"refused ({decision.refusal})" if decision.refusal else "released"),
+        ("Reasons", decision.reasons),
+        ("Decided by", ", ".join(decision.decided_by) or "the policy, without an approver"),
+    ):  # fmt: skip
+        yield f"{title + ':':<24}{value or 'not stated'}"
+    for item in decision.outcomes:
+        yield f"  record {item.record}, {item.record_type}.{item.field}: {item.reason}"
+
+
+def _listed(*values: object) -> str:
+    return "; ".join(str(value) for value in values if value)
 
 
 def emergency_lines(item: EmergencySummary) -> Iterator[str]:

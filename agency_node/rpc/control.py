@@ -204,6 +204,7 @@ class ControlServicer(control_pb2_grpc.ControlServiceServicer):
             outcomes=[_outcome(outcome) for outcome in detail.outcomes],
             release=detail.release,
             refusal=detail.refusal,
+            decision=detail.decision,
         )
 
     async def PrepareApproval(

@@ -135,7 +135,9 @@ class ControlClient:
             FieldOutcome(item.record_type, item.field, item.outcome, tuple(item.clauses), item.reason)
             for item in answer.outcomes
         )
-        return RequestDetail(_summary(answer.request), outcomes, answer.release, answer.refusal)
+        return RequestDetail(
+            _summary(answer.request), outcomes, answer.release, answer.refusal, answer.decision
+        )
 
     async def prepare_approval(
         self, request_id: str, decision: str, reason: str, officer: str, role: str

@@ -144,12 +144,17 @@ class FieldOutcome:
 
 @dataclass(frozen=True, slots=True)
 class RequestDetail:
-    """A request with its outcome; `release` is canonical JSON, for the requester only."""
+    """A request with its outcome.
+
+    `release` is canonical JSON, for the requester only; `decision` the signed record of the decision (a DSSE
+    envelope), for the provider only.
+    """
 
     summary: RequestSummary
     outcomes: tuple[FieldOutcome, ...]
     release: bytes = field(default=b"", repr=False)
     refusal: str = ""
+    decision: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

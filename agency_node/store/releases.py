@@ -59,9 +59,11 @@ class ReleaseRepository:
         return await self._all(_select(side).where(RELEASES.c.request_id == request_id))
 
     async def forget_subject(self, subject_mac: str) -> None:
-        """Destroys the note of whom releases were about; that they were made stays on record."""
+        """Destroys what is kept of releases about a subject; that they were made stays on record."""
         await self._session.execute(
-            sa.update(RELEASES).where(RELEASES.c.subject_mac == subject_mac).values(subject_mac="")
+            sa.update(RELEASES)
+            .where(RELEASES.c.subject_mac == subject_mac)
+            .values(subject_mac="", wrapped=None)
         )
 
     async def of_subject(self, side: ReleaseSide, subject_mac: str) -> tuple[StoredRelease, ...]:

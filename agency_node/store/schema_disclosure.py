@@ -116,7 +116,7 @@ RELEASES = sa.Table(
     sa.Column("link_mac", sa.String(64), nullable=False),
     sa.Column("released", TIME, nullable=False),
     sa.Column("purge_after", TIME, nullable=False),
-    # What was received; null once it is purged, and for what was given.
+    # What was received, null once it is purged; the record of the decision for what was pushed, else null.
     sa.Column("wrapped", sa.LargeBinary, nullable=True),
     sa.Index("ix_disclosure_releases_by_subject", "subject_mac"),
     sa.Index("ix_disclosure_releases_by_link", "link_mac"),

@@ -48,7 +48,13 @@ async def test_from_question_to_picture(desk: Desk) -> None:
         "--reason", "Proportionate.", *desk.key("care.approver"),
     )  # fmt: skip
     assert "The request is now: released" in approved.output
+    form = await desk.run(approve_app, CARE, "form", waiting["request"])
+    assert "Lawful basis:" in form.output and "Decided by:             care.approver" in form.output
+    as_json = await desk.run(approve_app, CARE, "form", waiting["request"], "--json")
+    assert json.loads(as_json.output)["annex_b"]["case_reference"] == "CASE-77"
     await desk.world.deliver()
+    none = await desk.run(approve_app, POLICE, "form", waiting["request"])
+    assert none.exit_code == 1 and "has not decided" in none.output
     shown = await desk.run(request_app, POLICE, "show", waiting["request"])
     assert "OFFICIAL-SENSITIVE" in shown.output and "Neighbour heard shouting." in shown.output
     assert "incident, summary: withheld by clause 5" in shown.output and "Hidden" not in shown.output

@@ -761,9 +761,12 @@ class GetRequestResponse(_message.Message):
     OUTCOMES_FIELD_NUMBER: _builtins.int
     RELEASE_FIELD_NUMBER: _builtins.int
     REFUSAL_FIELD_NUMBER: _builtins.int
+    DECISION_FIELD_NUMBER: _builtins.int
     release: _builtins.bytes
     """Canonical JSON of the release, for the requester only."""
     refusal: _builtins.str
+    decision: _builtins.bytes
+    """The signed record of the decision (a DSSE envelope), for the provider only."""
     @_builtins.property
     def request(self) -> Global___RequestSummary: ...
     @_builtins.property
@@ -775,10 +778,11 @@ class GetRequestResponse(_message.Message):
         outcomes: _abc.Iterable[Global___FieldOutcome] | None = ...,
         release: _builtins.bytes = ...,
         refusal: _builtins.str = ...,
+        decision: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcomes", b"outcomes", "refusal", b"refusal", "release", b"release", "request", b"request"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "outcomes", b"outcomes", "refusal", b"refusal", "release", b"release", "request", b"request"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
