@@ -1,4 +1,4 @@
-"""Every decision is on record in the form of Annex B: releases, refusals of every kind, and what was pushed."""
+"""Every decision is on record in the form of Annex B: releases, refusals of every kind, what was pushed."""
 
 from __future__ import annotations
 
