@@ -48,6 +48,9 @@ def pilot(
     ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
     report: Annotated[Path | None, typer.Option(help="Write an HTML report with plots here.")] = None,
+    privacy: Annotated[
+        bool, typer.Option("--privacy/--no-privacy", help="Attack such encodings of made-up people too.")
+    ] = True,
     pairs: Annotated[Path | None, typer.Option(help="Write the pairs found to this CSV file.")] = None,
     threshold: Annotated[
         float | None, typer.Option(min=0.05, max=1.0, help="Use this threshold instead of choosing one.")
@@ -86,7 +89,7 @@ def pilot(
         if report is not None:
             from tallystick.pilot.report import write_report  # plots take a second to import
 
-            write_report(result, options, report, _progress)
+            write_report(result, options, report, _progress, privacy=privacy)
         typer.echo(json.dumps(result_json(result)) if as_json else summary(result))
     except UnsupportedDataError as error:
         if as_json:

@@ -17,22 +17,33 @@ import numpy as np
 
 mpl.use("Agg")  # no display
 
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from agency_node.encoding import EncodingKeys, EncodingSection
 from tallystick.pilot.errors import PilotError
+from tallystick.pilot.leaks import leak_report
 from tallystick.pilot.output import bands
 from tallystick.pilot.run import PilotOptions, PilotResult, run_pilot
 from tallystick.pilot.whatif import what_if
+from tallystick.privacy.render import render_section
 
 PAGE: Final = "report.html"
 _MOST_ROWS_TWICE: Final = 60_000
 
 
 def write_report(
-    result: PilotResult, options: PilotOptions, folder: Path, progress: Callable[[str], None]
+    result: PilotResult,
+    options: PilotOptions,
+    folder: Path,
+    progress: Callable[[str], None],
+    *,
+    privacy: bool = True,
 ) -> None:
-    """Write ``report.html`` and its plots into ``folder``, which is made if need be."""
+    """Write ``report.html`` and its plots into ``folder``, which is made if need be.
+
+    ``privacy`` adds how badly such encodings would leak, which takes about half a minute.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     progress("changing records to see who would still be found")
     section = EncodingSection.from_json(result.section)
@@ -59,6 +70,7 @@ def write_report(
         bands=bands(result),
         changes=changes,
         changed_agency=largest.agency,
+        leaks=Markup(render_section(leak_report(result, progress))) if privacy else None,  # noqa: S704 - escaped
         plain=_plain_cost(result, options, progress),
         f1=result.truth.score.f1_interval(np.random.default_rng(result.seed)) if result.truth else None,
     )

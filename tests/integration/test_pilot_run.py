@@ -138,8 +138,19 @@ def test_three_parties_with_duplicates(febrl: tuple[Rows, Rows], tmp_path: Path)
     assert value["duplicate_pairs_within_agencies"] > 150
     assert value["recall"] > 0.85
     assert value["precision"] > 0.95
-    assert "Who would be missed" in (report / "report.html").read_text(encoding="utf-8")
+    page = (report / "report.html").read_text(encoding="utf-8")
+    assert "Who would be missed" in page
+    assert "A3" in page and "sparse-diffusion/v1, 5 taps" in page and "&lt;section" not in page
+    assert "synthetic person records" in page and "without the fields that the files lack" in page
     assert (report / "calibration.png").stat().st_size > 5_000
+
+
+def test_the_attacks_can_be_left_out(febrl: tuple[Rows, Rows], tmp_path: Path) -> None:
+    a, b = (write(people(half, 0, 300), tmp_path / f"{n}.csv") for n, half in enumerate(febrl))
+    words = ("--agency", f"a={a}", "--agency", f"b={b}", "--no-privacy", "--report", str(tmp_path))
+    assert pilot(*words).exit_code == 0
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "Not tried in this run" in page and "A3" not in page
 
 
 def test_files_without_common_people_are_refused(febrl: tuple[Rows, Rows], tmp_path: Path) -> None:
