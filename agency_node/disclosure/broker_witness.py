@@ -5,6 +5,9 @@ smaller than the one cosigned last, and if it is proven to follow from that (`cr
 is durable before the cosignature leaves. Agencies also tell each other which head they cosigned last, under
 seal, and the broker must prove that their heads are of one log. A broker that cannot is an alarm: on record
 with both heads, which it signed itself, and in the overseers' queue.
+
+A broker that must begin a new log, as after a disk was lost, gets a new key from the registry's signers:
+heads under the old key count for nothing then.
 """
 
 from __future__ import annotations
@@ -77,9 +80,10 @@ class BrokerWitness:
         except CheckpointError:
             await self._alarm(_Fault(_NO_HEAD, ctx.me, _bytes(seen), note), now)
             return
-        before = seen.checkpoint if seen else None
+        origin = log_origin(registry.federation)
+        before = seen.checkpoint if seen and _is_signed(seen, origin, key) else None
         proof = await _proof(broker, before, shown.checkpoint)
-        verdict = witness.examine(before, shown, proof, origin=log_origin(registry.federation), key=key)
+        verdict = witness.examine(before, shown, proof, origin=origin, key=key)
         if isinstance(verdict, witness.Refused):
             await self._alarm(_Fault(verdict.reason.value, ctx.me, _bytes(seen), note), now)
             return
@@ -109,7 +113,7 @@ class BrokerWitness:
         if told is None or self._agreed.get(peer) == told.to_bytes():
             return
         origin = mine.checkpoint.origin
-        if isinstance(witness.examine(None, told, (), origin=origin, key=key), witness.Refused):
+        if not _is_signed(told, origin, key):
             return  # not the broker's word: it says nothing about the broker
         first, second = sorted((told, mine), key=lambda item: item.checkpoint.size)
         proof = await _proof(broker, first.checkpoint, second.checkpoint)
@@ -174,6 +178,10 @@ async def _proof(broker: BrokerLog, old: Checkpoint | None, new: Checkpoint) -> 
         if refusal.code in (ErrorCode.INVALID_ARGUMENT, ErrorCode.INTERNAL):
             return ()
         raise
+
+
+def _is_signed(signed: SignedCheckpoint, origin: str, key: VerifyKey) -> bool:
+    return isinstance(witness.examine(None, signed, (), origin=origin, key=key), witness.Consistent)
 
 
 def _bytes(signed: SignedCheckpoint | None) -> bytes:

@@ -145,6 +145,18 @@ async def test_a_forged_log_is_never_cosigned_and_raises_an_alarm_once_a_day(
     assert len(await alarms(world.police)) == 2
 
 
+async def test_a_new_log_needs_a_new_key_in_the_registry(world: World) -> None:
+    await look(world.police, PlayedBroker(HISTORY, 8))
+    begun_anew = PlayedBroker(OTHER, 2, signer="the broker's second key")
+    await look(world.police, begun_anew)
+    assert begun_anew.cosigned == {} and await alarms(world.police) == [("not-signed", "police")]
+    key = key_of("the broker's second key").verify_key
+    world.registries.registry = replace(world.registries.registry, broker_verify_key=key)
+    await look(world.police, begun_anew)
+    assert list(begun_anew.cosigned) == [2] and await seen_size(world.police) == 2
+    assert len(await alarms(world.police)) == 1
+
+
 async def test_a_head_that_cannot_be_read(world: World) -> None:
     class Nonsense(PlayedBroker):
         async def checkpoint(self) -> bytes:
