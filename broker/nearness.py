@@ -65,9 +65,8 @@ def nearness(
     """
     share = min(1.0, pairs_compared / max(1, len(incoming) * len(everything)))
     drawn = rng.random(len(incoming)) < share
-    subjects, rows_of = _numbered(everything.handles)
-    asked = incoming.handles[drawn]
-    neighbours: dict[bytes, int] = {handle.tobytes(): 0 for handle in asked}
+    rows_of, subjects = _numbered(everything.handles, incoming.handles[drawn])
+    neighbours = dict.fromkeys(subjects, 0)
     for name, least in closeness.items():
         asking = drawn & incoming.present[name]
         held = everything.present[name]
@@ -87,13 +86,17 @@ def nearness(
     )
 
 
-def _numbered(handles: NDArray[np.uint8]) -> tuple[dict[bytes, int], NDArray[np.int64]]:
-    """A number for each handle, and each row's."""
-    numbers: dict[bytes, int] = {}
-    rows = np.empty(len(handles), np.int64)
-    for row, handle in enumerate(handles):
-        rows[row] = numbers.setdefault(handle.tobytes(), len(numbers))
-    return numbers, rows
+def _numbered(
+    held: NDArray[np.uint8], asked: NDArray[np.uint8]
+) -> tuple[NDArray[np.int64], dict[bytes, int]]:
+    """The number of each held row's subject, and those of the subjects asked for, by handle."""
+    from broker.matching.subjects import unique_handles
+
+    numbers = unique_handles(np.concatenate([held, asked]))[1]
+    of_asked = numbers[len(held) :].tolist()
+    return numbers[: len(held)], {
+        handle.tobytes(): number for handle, number in zip(asked, of_asked, strict=True)
+    }
 
 
 def _close(
