@@ -16,7 +16,7 @@ from policies.disclosure import DisclosureDecision, RefusalCode
 from policies.sharing import SharingPolicy
 from tests.integration.test_disclosure_oversight import PRIVACY, TOKEN_AT_CARE, told
 from tests.simulator.disclosure_nodes import DECOY_AT_CARE, SUSAN_AT_CARE, World, make_world
-from tests.simulator.policies import key_of, sample_policy
+from tests.simulator.policies import NHS, key_of, sample_policy
 
 #: Others would state these: social care is under the UK GDPR, and names no Article 10 condition.
 NOT_STATED = {"criminal_offence_condition", "part3_basis", "schedule8_paragraph"}
@@ -87,6 +87,23 @@ async def test_a_refusal_is_recorded_as_fully_as_a_release(code: str) -> None:
     decision = await decided(world, request_id)
     require_whole(decision)
     assert decision.refusal is RefusalCode(code)
+    await world.close()
+
+
+async def test_a_policy_that_lets_others_pass_things_on_releases_nothing_and_says_why() -> None:
+    duties = replace(sample_policy().obligations, onward_sharing=(NHS,))
+    world = await make_world(policy=sample_policy(obligations=duties))
+    request_id = await world.ask()
+    await world.deliver()
+    told_to_police = await world.police.disclosure.get_request(request_id)
+    assert told_to_police.refusal.startswith("not_available") and told_to_police.release == b""
+    decision = await decided(world, request_id)
+    assert {str(item.reason) for item in decision.outcomes} == {
+        "denied: the policy's obligations allow onward sharing, which is refused"
+    }
+    await told(world)
+    await world.care.disclosure.keep_house()
+    assert "disclosure-released" not in await world.care.actions()
     await world.close()
 
 
