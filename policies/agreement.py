@@ -55,8 +55,10 @@ class Hardening:
     def __post_init__(self) -> None:
         if self.kind is HardeningKind.PLAIN and self.taps is not None:
             raise ValueError("plain encodings have no taps")
-        if self.kind is HardeningKind.SPARSE_DIFFUSION and (self.taps is None or not 1 <= self.taps <= 31):
-            raise ValueError("sparse diffusion needs 1 to 31 taps")
+        if self.kind is HardeningKind.SPARSE_DIFFUSION and (self.taps is None or not 2 <= self.taps <= 31):
+            raise ValueError(
+                "sparse diffusion needs 2 to 31 taps: with one, bits are only put in another order"
+            )
 
 
 @dataclass(frozen=True, slots=True)

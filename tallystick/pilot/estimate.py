@@ -102,6 +102,7 @@ def estimate(one: Side, other: Side, grid: Floats, *, one_to_one: bool) -> Curve
     false = evidence = np.zeros(len(grid))
     for _ in range(_ROUNDS):
         trust = [_trust(side.link_score, grid, local) for side in sides]
+        # no file is known to be matched to the last record: some strangers are assumed at the least
         unlinked = [
             np.maximum(
                 1.0 + 0.002 * len(side.link_score), len(side.link_score) - _sums(side.link_score, t, grid)
@@ -127,11 +128,6 @@ def estimate(one: Side, other: Side, grid: Floats, *, one_to_one: bool) -> Curve
     between = -np.diff(links, append=0.0)
     smooth = np.cumsum((between * local)[::-1])[::-1]
     return Curve(grid, links, np.maximum(false, smooth), evidence)
-
-
-def _least(side: Side) -> float:
-    """Strangers that are assumed at the least: no file is known to be matched to the last record."""
-    return 1.0 + 0.002 * len(side.link_score)
 
 
 def total(curves: list[Curve]) -> Curve:

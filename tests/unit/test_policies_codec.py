@@ -8,6 +8,7 @@ import pytest
 
 from crypto.canonical import canonical_json
 from policies import codec
+from policies.agreement import LinkageAgreement
 from policies.errors import DocumentError
 from policies.ids import AgencyId, DocumentId, IdError, Line, PersonId
 from policies.sharing import SharingPolicy
@@ -126,6 +127,14 @@ def test_good_ids() -> None:
     assert AgencyId("force-2") == "force-2"
     assert DocumentId("0123abcd-ef") == "0123abcd-ef"
     assert Line("x") == "x"
+
+
+@pytest.mark.parametrize("taps", [0, 1, 32])
+def test_an_agreement_names_taps_that_encoders_take(taps: int) -> None:
+    body = json.loads(codec.write(sample_agreement()))
+    body["encoding"]["projections"][0]["hardening"]["taps"] = taps
+    with pytest.raises(DocumentError, match=r"hardening: sparse diffusion needs 2 to 31 taps"):
+        codec.parse(LinkageAgreement, canonical_json(body))
 
 
 def test_agreement_hash_is_of_the_encoding_section_only() -> None:
