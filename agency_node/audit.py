@@ -41,6 +41,11 @@ def log_origin(federation: FederationId, agency: AgencyId) -> str:
     return f"{federation}/agency/{agency}/audit"
 
 
+def broker_log_origin(federation: FederationId) -> str:
+    """The name of the broker's audit log."""
+    return f"{federation}/broker/audit"
+
+
 def witness_name(federation: FederationId, agency: AgencyId) -> str:
     """The name under which an agency cosigns the logs of others."""
     return f"{federation}/agency/{agency}/witness"

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from agency_node.audit import log_origin, witness_name
+from agency_node.audit import broker_log_origin, log_origin, witness_name
 from agency_node.audit_export import (
     CHECKPOINTS,
     FILES,
@@ -83,6 +83,8 @@ class CheckReport:
     anchor: str
     findings: tuple[CheckFinding, ...]
     notes: tuple[str, ...]
+    #: Of the broker's log; `agency` exported it.
+    of_broker: bool = False
 
     @property
     def sound(self) -> bool:
@@ -120,24 +122,28 @@ def check_export(
         require_signature(envelope, agency.node_verify_key, payload_type(AuditManifest))
     except CryptoError as error:
         found.add("manifest", f"the manifest is not signed by the node of {manifest.agency}: {error}")
-    origin = log_origin(manifest.federation, manifest.agency)
-    if manifest.origin != origin:
-        found.add("manifest", "the manifest is about another log than its agency's")
+    of_broker = manifest.origin == broker_log_origin(manifest.federation)
+    if of_broker:
+        trust = LogTrust(manifest.origin, registry.broker_verify_key)
+    else:
+        trust = LogTrust(log_origin(manifest.federation, manifest.agency), agency.node_verify_key)
+    if manifest.origin != trust.origin:
+        found.add("manifest", "the manifest is about another log than its agency's or the broker's")
     history = PolicyHistory.read(folder, registry, manifest.exported_at, found.add)
     checkpoints = list(_checkpoints(folder, found))
-    trust = LogTrust(origin, agency.node_verify_key)
     longest = max([REVIEW_WITHIN, *history.review_times])
     report = verify_log(_leaves(folder), checkpoints, trust, now=now, review_within=longest)
     for item in report.findings:
         found.add(item.kind.value, item.message, item.seq)
     if report.size != manifest.size:
         found.add("manifest", f"the manifest speaks of {manifest.size} entries, there are {report.size}")
-    _check_details(folder, history, found)
+    if not of_broker:
+        _check_details(folder, history, found)
     _check_witnesses(checkpoints, registry, manifest, report.size, witnesses, found)
-    return _report(manifest, digest, found)
+    return _report(manifest, digest, found, of_broker=of_broker)
 
 
-def _report(manifest: AuditManifest, anchor: str, found: _Found) -> CheckReport:
+def _report(manifest: AuditManifest, anchor: str, found: _Found, *, of_broker: bool = False) -> CheckReport:
     return CheckReport(
         str(manifest.agency),
         str(manifest.federation),
@@ -146,6 +152,7 @@ def _report(manifest: AuditManifest, anchor: str, found: _Found) -> CheckReport:
         anchor,
         tuple(found.findings),
         tuple(found.notes),
+        of_broker,
     )
 
 
@@ -286,11 +293,12 @@ def _check_witnesses(
     wanted: int,
     found: _Found,
 ) -> None:
-    """Which heads other agencies cosigned."""
+    """Which heads agencies cosigned, other than the one whose log it is."""
+    own = log_origin(manifest.federation, manifest.agency)
     keys: dict[str, VerifyKey] = {
         witness_name(manifest.federation, item.id): item.node_verify_key
         for item in registry.agencies
-        if item.id != manifest.agency
+        if item.id != manifest.agency or manifest.origin != own
     }
     best: tuple[int, int] = (0, 0)
     for note in checkpoints:

@@ -30,6 +30,9 @@ audit_app.command()(erase)
 @stop_on_error
 def export(
     folder: Annotated[Path, typer.Argument(help="A new folder for the files.")],
+    broker: Annotated[
+        bool, typer.Option(help="The broker's log, as your node is shown it, rather than your own.")
+    ] = False,
     config: Config = CONFIG,
 ) -> None:
     """Writes the audit log of the running node to a folder."""
@@ -39,7 +42,7 @@ def export(
     async def work(client: ControlClient) -> int:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         size = 0
-        async with aclosing(client.export_audit()) as chunks:
+        async with aclosing(client.export_audit(broker=broker)) as chunks:
             async for name, chunk in chunks:
                 if name not in (*FILES, MANIFEST):
                     raise TerminalError("the node sent a file that does not belong to an export")
@@ -74,7 +77,7 @@ def verify(
 
 def _in_words(report: CheckReport) -> list[str]:
     lines = [
-        f"Audit log of {report.agency} in {report.federation}: {report.size:,} entries, exported"
+        f"Audit log of {_whose(report)} in {report.federation}: {report.size:,} entries, exported"
         f" {report.exported_at:%d %B %Y %H:%M} UTC"
     ]
     for item in report.findings:
@@ -82,16 +85,22 @@ def _in_words(report: CheckReport) -> list[str]:
         lines.append(f"FOUND  {where}{item.message}")
     lines += [f"note   {note}" for note in report.notes]
     if report.sound:
-        lines.append("Sound: nothing is missing or altered, and every release was under a policy in force.")
+        under = "" if report.of_broker else ", and every release was under a policy in force"
+        lines.append(f"Sound: nothing is missing or altered{under}.")
     else:
         lines.append(f"NOT SOUND: {len(report.findings)} findings.")
     return lines
+
+
+def _whose(report: CheckReport) -> str:
+    return f"the broker, as {report.agency} was shown it," if report.of_broker else report.agency
 
 
 def _as_json(report: CheckReport) -> dict[str, object]:
     return {
         "sound": report.sound,
         "agency": report.agency,
+        "of_broker": report.of_broker,
         "federation": report.federation,
         "entries": report.size,
         "exported_at": report.exported_at.isoformat(),

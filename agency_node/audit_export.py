@@ -9,20 +9,26 @@
 ``documents.jsonl``    ``{"document","events","hash","kind","statements"}`` a line: envelopes
 ``manifest.json``      `AuditManifest` in an envelope, signed by the node
 =====================  ====================================================================
+
+The broker's log, as this agency is shown it, is exported in the same form; of its details, which only the
+broker can read, and of documents there are none in it.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
 
 from agency_node.audit import AuditLog
 from agency_node.ports import NodeIdentity
+from agency_node.rpc.ports import BrokerLog
 from agency_node.store.store import NodeStore
 from crypto.canonical import JsonValue, b64u, canonical_json
+from crypto.checkpoint import parse_checkpoint
 from crypto.envelope import sign_envelope
 from policies.codec import payload_type, write
 from policies.ids import AgencyId, FederationId, Hash256, Line
@@ -58,14 +64,54 @@ async def export_files(
     """
     async with store.transaction() as tx:
         size = (await log.checkpoint(tx)).checkpoint.size
+    async with aclosing(
+        _signed_files(identity, log.origin, size, now, lambda name: _content(name, store, size))
+    ) as files:
+        async for item in files:
+            yield item
+
+
+async def export_broker_files(
+    store: NodeStore, broker: BrokerLog, heads: Sequence[bytes], identity: NodeIdentity, now: datetime
+) -> AsyncGenerator[tuple[str, bytes], None]:
+    """The same of the broker's log: its leaves up to the last of `heads`, and all of them, to be compared.
+
+    Raises:
+        RefusedError: the broker cannot be asked now.
+    """
+    newest = parse_checkpoint(heads[-1]).checkpoint
+
+    async def content(name: str) -> AsyncIterator[bytes]:
+        yield b""
+        if name == LEAVES:
+            for start in range(0, newest.size, _PAGE):
+                async with aclosing(broker.leaves(start, min(newest.size, start + _PAGE))) as leaves:
+                    yield b"".join([leaf + b"\n" async for _, leaf in leaves])
+        elif name == CHECKPOINTS:
+            yield _notes(heads)
+        elif name in (ROOTS, REGISTRY):
+            yield await _smaller(name, store)
+
+    async with aclosing(_signed_files(identity, newest.origin, newest.size, now, content)) as files:
+        async for item in files:
+            yield item
+
+
+async def _signed_files(
+    identity: NodeIdentity,
+    origin: str,
+    size: int,
+    now: datetime,
+    content: Callable[[str], AsyncIterator[bytes]],
+) -> AsyncGenerator[tuple[str, bytes], None]:
     digests: dict[Line, Hash256] = {}
     for name in FILES:
         digest = hashlib.sha256()
-        async for chunk in _content(name, store, size):
+        async for chunk in content(name):
             digest.update(chunk)
             yield name, chunk
         digests[Line(name)] = Hash256(digest.hexdigest())
-    manifest = AuditManifest(identity.federation, identity.agency, Line(log.origin), size, now, digests)
+    manifest = AuditManifest(identity.federation, identity.agency, Line(origin), size, now, digests)
     envelope = sign_envelope(payload_type(AuditManifest), write(manifest), [identity.signer])
     yield MANIFEST, envelope.to_bytes()
 
@@ -89,14 +135,17 @@ async def _smaller(name: str, store: NodeStore) -> bytes:
     """A file that is read at once."""
     async with store.transaction() as tx:
         if name == CHECKPOINTS:
-            notes = await tx.audit.checkpoints()
-            return b"".join(_line({"note": note.decode("utf-8")}) for note in notes)
+            return _notes(await tx.audit.checkpoints())
         if name == ROOTS:
             return b"".join(_line({"envelope": b64u(item)}) for item in await tx.trust.roots())
         if name == REGISTRY:
             return await tx.trust.registry() or b""
         bundles = [(digest, await tx.documents.get(digest)) for digest in await tx.documents.hashes()]
     return b"".join(_bundle_line(digest, bundle) for digest, bundle in bundles if bundle is not None)
+
+
+def _notes(notes: Sequence[bytes]) -> bytes:
+    return b"".join(_line({"note": note.decode("utf-8")}) for note in notes)
 
 
 def _bundle_line(document_hash: str, bundle: DocumentBundle) -> bytes:

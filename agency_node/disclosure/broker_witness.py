@@ -18,7 +18,7 @@ from datetime import datetime
 
 import structlog
 
-from agency_node.audit import witness_name
+from agency_node.audit import broker_log_origin, witness_name
 from agency_node.disclosure.context import DisclosureContext
 from agency_node.disclosure.supervision import Occasion, Supervision
 from agency_node.rpc.ports import BrokerLog
@@ -33,7 +33,7 @@ from crypto.checkpoint import (
 )
 from crypto.errors import CheckpointError
 from crypto.keys import VerifyKey
-from policies.ids import AgencyId, FederationId
+from policies.ids import AgencyId
 from protos.wire.errors import ErrorCode, RefusedError
 
 _log = structlog.get_logger("broker-witness")
@@ -80,7 +80,7 @@ class BrokerWitness:
         except CheckpointError:
             await self._alarm(_Fault(_NO_HEAD, ctx.me, _bytes(seen), note), now)
             return
-        origin = log_origin(registry.federation)
+        origin = broker_log_origin(registry.federation)
         before = seen.checkpoint if seen and _is_signed(seen, origin, key) else None
         proof = await _proof(broker, before, shown.checkpoint)
         verdict = witness.examine(before, shown, proof, origin=origin, key=key)
@@ -92,6 +92,27 @@ class BrokerWitness:
         for agency in registry.agencies:
             if agency.id != ctx.me:
                 await self._compare(broker, agency.id, shown, key, now)
+
+    async def heads(self, broker: BrokerLog) -> tuple[bytes, ...]:
+        """Every head of the broker's log that is known here, its newest last: they must be of one log.
+
+        Raises:
+            RefusedError: the broker cannot be asked now, or shows nothing that it signed.
+        """
+        ctx = self._context
+        registry = ctx.registry_at(ctx.now())
+        origin, key = broker_log_origin(registry.federation), registry.broker_verify_key
+        newest = await broker.checkpoint()
+        try:
+            signed = _is_signed(parse_checkpoint(newest), origin, key)
+        except CheckpointError:
+            signed = False
+        if not signed:
+            raise RefusedError(ErrorCode.SIGNATURE_INVALID, "the broker shows no head that it signed")
+        kept = [await self._kept(BROKER, COSIGNED)]
+        kept += [await self._kept(agency.id, TOLD_BY_PEER) for agency in registry.agencies]
+        earlier = {item.to_bytes(): None for item in kept if item and _is_signed(item, origin, key)}
+        return (*(item for item in earlier if item != newest), newest)
 
     async def _vouch(self, broker: BrokerLog, shown: SignedCheckpoint, now: datetime) -> None:
         ctx = self._context
@@ -161,11 +182,6 @@ async def keep_told_head(tx: NodeTransaction, peer: AgencyId, note: str) -> None
     except CheckpointError:
         return
     await tx.audit.put_witnessed(peer, TOLD_BY_PEER, told.checkpoint.size, told.to_bytes())
-
-
-def log_origin(federation: FederationId) -> str:
-    """The name of the broker's audit log."""
-    return f"{federation}/broker/audit"
 
 
 async def _proof(broker: BrokerLog, old: Checkpoint | None, new: Checkpoint) -> Sequence[bytes]:

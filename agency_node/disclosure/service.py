@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from datetime import datetime, timedelta
 
 from agency_node.audit import AuditLog
-from agency_node.audit_export import export_files
+from agency_node.audit_export import export_broker_files, export_files
 from agency_node.disclosure.approvals import Approvals
 from agency_node.disclosure.broker_witness import BrokerWitness
 from agency_node.disclosure.context import DisclosureContext, DisclosureSettings
@@ -87,6 +88,7 @@ class Disclosure:
         )
         self._witnessing = Witnessing(context)
         self._broker_witness = BrokerWitness(context, self._supervision)
+        self._broker_log: BrokerLog | None = None
         self._signed: datetime | None = None
         mailbox = context.mailbox
         mailbox.on("disclosure-request", self._take_question)
@@ -203,11 +205,23 @@ class Disclosure:
         """Who saw what about a subject: see `subject_report`."""
         return await subject_report(self.context, subject_id)
 
-    async def export_audit(self) -> AsyncGenerator[tuple[str, bytes], None]:
-        """The audit log's files in chunks: see `agency_node.audit_export`."""
+    async def export_audit(self, *, broker: bool = False) -> AsyncGenerator[tuple[str, bytes], None]:
+        """The audit log's files in chunks, or those of the broker's log: see `agency_node.audit_export`.
+
+        Raises:
+            RefusedError: UNAVAILABLE where the broker has not been reached yet.
+        """
         ctx = self.context
-        async for chunk in export_files(ctx.store, ctx.log, ctx.identity, ctx.now()):
-            yield chunk
+        if not broker:
+            files = export_files(ctx.store, ctx.log, ctx.identity, ctx.now())
+        elif self._broker_log is None:
+            raise RefusedError(ErrorCode.UNAVAILABLE, "the broker has not been reached yet; try again")
+        else:
+            heads = await self._broker_witness.heads(self._broker_log)
+            files = export_broker_files(ctx.store, self._broker_log, heads, ctx.identity, ctx.now())
+        async with aclosing(files) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
     async def waiting(self) -> Waiting:
         """What waits for somebody."""
@@ -232,6 +246,7 @@ class Disclosure:
 
     async def watch_broker(self, log: BrokerLog) -> None:
         """See `BrokerWitness.look`."""
+        self._broker_log = log
         await self._broker_witness.look(log)
 
     async def ask_witnesses(self) -> int:

@@ -315,7 +315,7 @@ class ControlServicer(control_pb2_grpc.ControlServiceServicer):
     async def ExportAudit(
         self, request: pb.ExportAuditRequest, context: Context
     ) -> AsyncIterator[pb.ExportAuditResponse]:
-        async with aclosing(self._node.disclosure.export_audit()) as chunks:
+        async with aclosing(self._node.disclosure.export_audit(broker=request.broker)) as chunks:
             async for file_name, chunk in chunks:
                 yield pb.ExportAuditResponse(file_name=file_name, chunk=chunk)
 

@@ -243,9 +243,9 @@ class ControlClient:
                 tuple(item.exemptions),
             )
 
-    async def export_audit(self) -> AsyncGenerator[tuple[str, bytes], None]:
+    async def export_audit(self, *, broker: bool = False) -> AsyncGenerator[tuple[str, bytes], None]:
         """The audit log's files in chunks: (file name, bytes)."""
-        async for answer in self.stream(self.stub.ExportAudit(pb.ExportAuditRequest())):
+        async for answer in self.stream(self.stub.ExportAudit(pb.ExportAuditRequest(broker=broker))):
             yield answer.file_name, answer.chunk
 
 

@@ -3,14 +3,21 @@ that two agencies are shown differently."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from agency_node.app import Node
-from agency_node.disclosure.broker_witness import BROKER, BROKER_LOG, COSIGNED, log_origin
+from agency_node.audit import broker_log_origin
+from agency_node.audit_check import check_export
+from agency_node.audit_cli import audit_app
+from agency_node.audit_export import LEAVES
+from agency_node.disclosure.broker_witness import BROKER, BROKER_LOG, COSIGNED
 from agency_node.rpc.broker_client import BrokerClient
 from agency_node.rpc.ports import BrokerLog
 from crypto import merkle
@@ -29,7 +36,7 @@ from tests.simulator.disclosure_nodes import SimNode, World, make_world
 from tests.simulator.policies import FEDERATION, key_of
 
 Leaves = list[bytes]
-ORIGIN = log_origin(FEDERATION)
+ORIGIN = broker_log_origin(FEDERATION)
 HISTORY: Leaves = [merkle.leaf_hash(bytes([number])) for number in range(12)]
 OTHER: Leaves = [*HISTORY[:2], merkle.leaf_hash(b"never happened"), *HISTORY[3:]]
 
@@ -38,7 +45,7 @@ OTHER: Leaves = [*HISTORY[:2], merkle.leaf_hash(b"never happened"), *HISTORY[3:]
 class PlayedBroker:
     """A broker's log in the hands of a test."""
 
-    leaves: Leaves
+    history: Leaves
     size: int
     signer: str = "broker"
     origin: str = ORIGIN
@@ -47,13 +54,17 @@ class PlayedBroker:
     cosigned: dict[int, bytes] = field(default_factory=dict)
 
     async def checkpoint(self) -> bytes:
-        root = merkle.build_tree(self.leaves[: self.size])[0].root()
+        root = merkle.build_tree(self.history[: self.size])[0].root()
         return sign_checkpoint(Checkpoint(self.origin, self.size, root), key_of(self.signer)).to_bytes()
 
     async def consistency_proof(self, old_size: int, new_size: int) -> tuple[bytes, ...]:
         if not self.proves or not old_size <= new_size <= self.size:
             raise RefusedError(ErrorCode.INVALID_ARGUMENT, "the log has no such size")
-        return merkle.consistency_proof(merkle.build_tree(self.leaves)[1], old_size, new_size)
+        return merkle.consistency_proof(merkle.build_tree(self.history)[1], old_size, new_size)
+
+    async def leaves(self, first: int, end: int) -> AsyncGenerator[tuple[int, bytes], None]:
+        for number in range(first, end):
+            yield number, b"a leaf that is not asked for here"
 
     async def cosign(self, size: int, cosignature: bytes) -> None:
         if not self.reachable:
@@ -242,3 +253,38 @@ async def test_nodes_cosign_a_real_broker_as_it_works(tmp_path: Path) -> None:
         await running.nodes[CARE].publish_document(policy)
         await until(lambda: cosigned_beyond(before))
         await client.close()
+        export = tmp_path / "broker-log"
+        export.mkdir()
+        disclosure = running.nodes[POLICE].disclosure
+        async with aclosing(disclosure.export_audit(broker=True)) as chunks:
+            async for name, chunk in chunks:
+                with (export / name).open("ab") as stream:
+                    stream.write(chunk)
+        check_an_export(export, running.federation.root_envelope.digest)
+
+
+def check_an_export(folder: Path, anchor: str) -> None:
+    """Sound as it is, with two witnesses; and not sound after any change to what the broker said."""
+    now = datetime.now(UTC)
+    report = check_export(folder, now, anchor=anchor, witnesses=2)
+    assert report.findings == () and report.of_broker and report.size > 0
+    said = CliRunner().invoke(audit_app, ["verify", str(folder), "--witnesses", "2"])
+    assert said.exit_code == 0 and "Audit log of the broker, as police was shown it," in said.output
+    assert {item.kind for item in check_export(folder, now, anchor=anchor, witnesses=3).findings} == {
+        "unwitnessed-head"
+    }
+    leaves = (folder / LEAVES).read_bytes()
+    lines = leaves.splitlines(keepends=True)
+    first, second, rest = lines[0], lines[1], lines[2:]
+    another = second.replace(b'"subject":null', b'"subject":"%s"' % (b"0" * 64))
+    for changed, kind in (
+        (lines[1:], "sequence-gap"),
+        (lines[:-1], "missing-leaves"),
+        ([first, *lines], "sequence-gap"),
+        ([first, b"{}\n", *rest], "malformed-leaf"),
+        ([first, another, *rest], "root-mismatch"),
+    ):
+        (folder / LEAVES).write_bytes(b"".join(changed))
+        kinds = {item.kind for item in check_export(folder, now, anchor=anchor).findings}
+        assert {"altered-file", kind} <= kinds, (kind, kinds)
+    (folder / LEAVES).write_bytes(leaves)

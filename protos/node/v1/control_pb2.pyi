@@ -1351,12 +1351,17 @@ Global___Provenance: _TypeAlias = Provenance  # noqa: Y015
 class ExportAuditRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    BROKER_FIELD_NUMBER: _builtins.int
+    broker: _builtins.bool
+    """The broker's log, as this agency is shown it, rather than the agency's own."""
     def __init__(
         self,
+        *,
+        broker: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["broker", b"broker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
