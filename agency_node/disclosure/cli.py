@@ -51,6 +51,7 @@ from protos.wire.terminal import TerminalError, say, stop_on_error
 
 request_app = officers_app("Ask other agencies about a link.")
 approve_app = officers_app("Approve or reject what others ask.")
+Answered = Annotated[str, typer.Argument(help="The request's id; the release's hash for what was pushed.")]
 
 
 @request_app.command()
@@ -159,7 +160,7 @@ def withdraw(
 @approve_app.command()
 @stop_on_error
 def recall(
-    request_id: RequestId,
+    request_id: Answered,
     key: Key,
     officer: Officer,
     reason: Reason,
@@ -170,7 +171,7 @@ def recall(
     passphrase_file: PassphraseFile = None,
     config: Config = CONFIG,
 ) -> None:
-    """Takes back what was released for a request: the recipient purges it and sends a receipt."""
+    """Takes back what was released or pushed: the recipient purges it and sends a receipt."""
     draft = OrderDraft("recall-release", request_id, why, reason, officer, role)
     give_order(draft, key, passphrase_file, config)
 
@@ -194,9 +195,7 @@ def correct(
 @approve_app.command()
 @stop_on_error
 def form(
-    request_id: Annotated[
-        str, typer.Argument(help="The request's id; the release's hash for what was pushed.")
-    ],
+    request_id: Answered,
     as_json: AsJson = False,
     config: Config = CONFIG,
 ) -> None:

@@ -22,6 +22,7 @@ from agency_node.disclosure.model import ReleaseSide, ReleaseState, StoredReleas
 from agency_node.disclosure.provenance import note_received, with_provenance
 from agency_node.disclosure.records import Holding
 from agency_node.disclosure.retention import Retention
+from agency_node.disclosure.supervision import Occasion, Supervision
 from agency_node.documents import ActivePolicy
 from agency_node.errors import RetryLaterError
 from agency_node.links import LinkNews, SubjectLink
@@ -73,9 +74,10 @@ class _Due:
 class Pushing:
     """Sends and takes releases without a request."""
 
-    def __init__(self, context: DisclosureContext, retention: Retention) -> None:
+    def __init__(self, context: DisclosureContext, retention: Retention, supervision: Supervision) -> None:
         self._context = context
         self._retention = retention
+        self._supervision = supervision
 
     # -- the provider's side
 
@@ -232,6 +234,9 @@ class Pushing:
                 wrapped=ctx.vault.wrap_decision(release_hash, decision),
             )
         )
+
+        occasion = Occasion(release_hash, "", due.peer, due.active.document_hash, now)
+        await self._supervision.sample(tx, occasion, policy.safeguards.review_sample_percent)
 
     def _decision(self, due: _Due, weighed: Weighed, now: datetime) -> DisclosureDecision:
         ctx, policy = self._context, due.active.policy

@@ -159,6 +159,8 @@ class Retention:
     async def recall(self, tx: NodeTransaction, order: OfficerOrder, now: datetime) -> Effect:
         """Takes back what was released in answer to a request: its link or a record was wrong.
 
+        What was pushed is named by its release's hash.
+
         Raises:
             RefusedError: REQUEST_UNKNOWN where nothing is released, INVALID_ARGUMENT for another reason.
         """
@@ -167,6 +169,10 @@ class Retention:
         except ValueError:
             reasons = ", ".join(item.value for item in RecallReason)
             raise RefusedError(ErrorCode.INVALID_ARGUMENT, f"a recall's reason is one of {reasons}") from None
+        pushed = await tx.releases.get(ReleaseSide.GIVEN, str(order.target))
+        if pushed is not None and pushed.request_id is None and pushed.state is not ReleaseState.ERASED:
+            await self._take_back_pushed(tx, pushed, reason, now)
+            return Effect(f"Taken back: {pushed.peer} is told.", policy=pushed.policy_hash)
         stored, releases = await self._given(tx, str(order.target))
         await self._take_back(tx, stored, releases, reason, now)
         return Effect(f"Taken back: {stored.peer} is told.", self._subject(stored), stored.policy_hash)
@@ -224,6 +230,22 @@ class Retention:
                 body={"request": str(stored.request_id), "reason": reason.value},
             )
         await tx.requests.settle(Direction.RECEIVED, stored.request_id, RequestState.RECALLED)
+
+    async def _take_back_pushed(
+        self, tx: NodeTransaction, release: StoredRelease, reason: RecallReason, now: datetime
+    ) -> None:
+        """There was no request, and the hash alone says what is meant. It is not pushed again unchanged."""
+        policy = await require_held_policy(tx, release.policy_hash)
+        token = LinkTokenText(LinkToken.new().text)
+        await self._post_recall(tx, release.peer, policy.linkages[0], token, (release,), reason, now)
+        await self._context.log.append(
+            tx,
+            AuditAction.WITHDRAWN,
+            actor=str(self._context.me),
+            policy=release.policy_hash,
+            ref=reference(release.release_hash),
+            body={"pushed": True, "reason": reason.value},
+        )
 
     async def _post_recall(
         self,
@@ -296,11 +318,7 @@ class Retention:
             if stored is not None and stored.wrapped is not None:
                 await self._take_back(tx, stored, (release,), RecallReason.SUBJECT_WITHDRAWN, now)
                 continue
-            # Pushed: there was no request, and the hash alone says what is meant.
-            policy = await require_held_policy(tx, release.policy_hash)
-            token = LinkTokenText(LinkToken.new().text)
-            reason = RecallReason.SUBJECT_WITHDRAWN
-            await self._post_recall(tx, release.peer, policy.linkages[0], token, (release,), reason, now)
+            await self._take_back_pushed(tx, release, RecallReason.SUBJECT_WITHDRAWN, now)
         if releases:
             _log.info("recalled for a subject's right", releases=len(releases), node=str(ctx.me))
         return len(releases)

@@ -73,7 +73,7 @@ class Disclosure:
         self._retention = Retention(context, self._holder)
         self._requester = Requester(context, self._retention, self._supervision)
         self._approvals = Approvals(context, self._holder, self._supervision)
-        self._pushing = Pushing(context, self._retention)
+        self._pushing = Pushing(context, self._retention, self._supervision)
         self._orders = Orders(
             context,
             {

@@ -40,7 +40,7 @@ _EVERYBODY = ""
 
 @dataclass(frozen=True, slots=True)
 class Occasion:
-    """The request on whose occasion something is raised."""
+    """The request on whose occasion something is raised; for a push the release's hash, and nobody."""
 
     request_id: str
     officer: str

@@ -361,6 +361,29 @@ async def test_pushed_once_and_again_when_a_record_changes(world: World) -> None
     assert "purged" in await world.police.actions()
 
 
+async def test_what_was_pushed_is_sampled_and_can_be_taken_back() -> None:
+    world = await make_world(policy=sampled(100))
+    await told(world)
+    await world.care.disclosure.keep_house()
+    await world.deliver()
+    (body,) = await world.care.bodies("disclosure-released")
+    release = str(body["release"])
+    (item,) = await world.care.disclosure.list_supervision()
+    assert (item.kind, item.request_id, item.officer) == ("sample", release, "")
+    await world.order(world.care, "sign-off", item.item_id, *PRIVACY)
+    outcome = await world.order(world.care, "recall-release", release, *PRIVACY, about="false_link")
+    assert outcome == "Taken back: police is told."
+    await world.deliver()
+    assert await world.police.disclosure.picture(SUSAN_AT_POLICE) == ()
+    assert "purged" in await world.police.actions() and "erased" in await world.care.actions()
+    with pytest.raises(RefusedError, match="nothing is released"):
+        await world.order(world.care, "recall-release", release, *PRIVACY)
+    world.clock.advance(minutes=61)
+    await world.care.disclosure.keep_house()
+    assert (await world.care.actions()).count("disclosure-released") == 1
+    await world.close()
+
+
 async def test_a_pushed_release_waits_until_its_link_is_told(world: World) -> None:
     await told(world)
     async with world.police.store.transaction() as tx:
