@@ -20,6 +20,7 @@ from clkhash.key_derivation import generate_key_lists
 from clkhash.validate_data import validate_header
 from numpy.typing import NDArray
 
+from agency_node.encoding.column_kernel import SEPARATOR
 from agency_node.encoding.columns import Cells
 from agency_node.encoding.features import FeatureEncoder
 
@@ -158,7 +159,8 @@ class ClkEncoder:
         try:
             if set(map(len, rows)) != {width}:
                 return False
-            cells = Cells.of(chain.from_iterable(rows), width * len(rows), self._tails)
+            # joined row by row, for then no list of all cells is made
+            cells = Cells.of(map(chr(SEPARATOR).join, rows), width * len(rows), self._tails)
         except TypeError:
             return False
         if cells is None:

@@ -36,6 +36,7 @@ _FIRST_VALUES: Final = 1 << 10
 _MOST_VALUES: Final = 1 << 14
 _MOST_INSERTIONS: Final = 2048
 _CLASSES: Final = 32
+_FIRST_MASKS: Final = 1 << 10
 _MOST_MASKS: Final = 1 << 13
 _MASK_BYTES: Final = 1 << 20
 _UNLIMITED: Final = 1 << 40
@@ -55,7 +56,8 @@ class Cells:
 
     @classmethod
     def of(cls, texts: Iterable[str], count: int, tails: bytes) -> "Cells | None":
-        """``count`` texts; None unless all are plain ASCII, without a separator, and there are so many."""
+        """``count`` texts, or joined ones that come to so many; None for another number, and unless all are
+        plain ASCII without a separator."""
         text = chr(SEPARATOR).join(texts)
         if not text.isascii():
             return None
@@ -106,6 +108,7 @@ class PlainColumn:
             dtype=np.int64,
         )
         self._words = -(-bits // 64)
+        self._most_masks = max(2, min(_MOST_MASKS, _MASK_BYTES // (8 * self._words)))
         self._states = keyed_states(key, max(1, blocks))
         self._by_value = self._regex is not None or self._allowed is not None
         self._begin(_FIRST_SLOTS)
@@ -177,7 +180,7 @@ class PlainColumn:
             if row == INVALID:
                 return False
             if row == len(filters):
-                self._keep_more_values()
+                self._keep_more()
                 return True
             if self._counts[0] == 0:
                 return False  # not even an empty table takes this value
@@ -191,9 +194,7 @@ class PlainColumn:
         self._positions = np.empty((slots + 1, len(self._states) * DIGEST_SHORTS), dtype=np.uint16)
         self._classes = np.zeros(_MOST_INSERTIONS + 2, dtype=np.uint8)
         self._mask_of = np.zeros((slots, _CLASSES), dtype=np.uint16)
-        self._masks = np.zeros(
-            (max(2, min(_MOST_MASKS, _MASK_BYTES // (8 * self._words))), self._words), np.uint64
-        )
+        self._masks = np.zeros((min(_FIRST_MASKS, self._most_masks), self._words), np.uint64)
 
     def _keep_values(self, slots: int) -> None:
         """Room for so many whole values; slot 0 is the kernel's own, and no text is packed into ones."""
@@ -201,7 +202,12 @@ class PlainColumn:
         self._values[:, 0] = np.iinfo(np.uint64).max
         self._value_masks = np.zeros((slots + 1, WIDE), dtype=np.uint64)
 
-    def _keep_more_values(self) -> None:
+    def _keep_more(self) -> None:
+        """Enlarge what has become too small, so that few rows do not pay for the memory of many."""
+        masks = self._masks
+        if self._counts[2] == len(masks) - 1 and len(masks) < self._most_masks:
+            self._masks = np.zeros((min(4 * len(masks), self._most_masks), self._words), np.uint64)
+            self._masks[: len(masks)] = masks
         slots = len(self._values) - 1
         if slots < _MOST_VALUES and self._counts[3] > 8 * slots:
             self._keep_values(4 * slots)

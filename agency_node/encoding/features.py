@@ -58,7 +58,8 @@ class FeatureEncoder:
         self._hasher = TokenHasher(properties, keys, bits)
         self._per_token, self._per_feature = self._insertions()
         self._plain = PlainColumn.of(spec, keys[0], bits, self._per_token, self._per_feature)
-        self._ngrams = self._ngram_table()
+        self._ngrams: NgramTable | None = None
+        self._ngrams_made = False
         self._token_positions: dict[str, NDArray[np.uint32]] = {}
         self.clear()
 
@@ -167,6 +168,8 @@ class FeatureEncoder:
             grown[:first_slot] = self._filters[:first_slot]
             self._filters = grown
         filters = self._filters[first_slot:end]
+        if not self._ngrams_made:  # not before: most columns never come this way, and it takes memory
+            self._ngrams, self._ngrams_made = self._ngram_table(), True
         if self._ngrams is not None and max(map(len, formatted)) < 1 << (CODE_BITS - 1):
             token_ids, counts, positions = self._ngrams.tokenise(formatted)
             set_token_bits(token_ids, counts, positions, self._per_token, self._per_feature, filters)

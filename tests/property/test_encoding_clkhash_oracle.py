@@ -279,3 +279,35 @@ def test_streaming_equals_one_call(chunk: int) -> None:
     streamed = list(iter_encode(iter(rows), text_schema(), b"key", chunk))
     assert [len(part) for part in streamed[:-1]] == [chunk] * (len(streamed) - 1)
     assert np.array_equal(np.concatenate(streamed), whole)
+
+
+@pytest.mark.parametrize("masks", [2, 1 << 10])
+@pytest.mark.parametrize("distinct", [4, 400])
+def test_values_that_come_again_have_the_same_bits(
+    monkeypatch: pytest.MonkeyPatch, distinct: int, masks: int
+) -> None:
+    """In every comparison, around the longest value that is kept whole; with 400 it soon stops looking."""
+    monkeypatch.setattr("agency_node.encoding.columns._FIRST_VALUES", 4)
+    monkeypatch.setattr("agency_node.encoding.columns._MOST_VALUES", 64)
+    monkeypatch.setattr("agency_node.encoding.columns._FIRST_MASKS", masks)
+    rng = random.Random(8)
+    lengths = (*range(1, 9), 23, 24, 25, 30, 31, 32, 40)
+    texts = ["", "-", *("".join(rng.choices("ab ", k=length)) for length in lengths * distinct)]
+    texts += [text[:-1] + "c" for text in texts if text]
+    dates = [
+        "",
+        *(date.fromordinal(rng.randrange(700_000, 730_000)).isoformat() for _ in range(9 * distinct)),
+    ]
+    schema = text_schema(missingValue={"sentinel": "", "replaceWith": "a b"})
+    schema["clkConfig"]["l"] = 1024
+    schema["features"] = [deepcopy(schema["features"][0]) | {"identifier": f"{place}"} for place in range(4)]
+    two, three, exact, born = schema["features"]
+    two["format"] |= {"case": "lower"}
+    three["hashing"]["comparison"] = {"type": "ngram", "n": 3, "positional": True}
+    exact["hashing"]["comparison"] = {"type": "exact"}
+    born["format"] = {"type": "date", "format": "%Y-%m-%d"}
+    born["hashing"]["missingValue"] = {"sentinel": ""}
+    rows: list[Row] = [(*rng.choices(texts, k=3), rng.choice(dates)) for _ in range(6_000)]
+    encoder = ClkEncoder(schema, b"key")
+    got = [row.tobytes() for start in range(0, 6_000, 1_500) for row in encoder.encode(rows[start:][:1_500])]
+    assert ("bytes", got) == reference(rows, schema, b"key")
