@@ -56,8 +56,7 @@ class CandidateSink:
         self._loose += len(a)
         # Waiting until there is as much again keeps the sum of all foldings in proportion to the pairs.
         if self._loose > max(FOLD_EVERY, self._folded):
-            self._parts, self._loose = [self.result()], 0
-            self._folded = len(self._parts[0])
+            self._folded, self._loose = len(self.result()), 0
 
     def refuse(self, more: int, source: str, done: float = 1.0) -> None:
         """Raise :class:`PairLimitError` if ``more`` pairs would be too many."""
@@ -67,4 +66,10 @@ class CandidateSink:
 
     def result(self) -> Candidates:
         """Each pair of subjects once."""
-        return folded(Candidates.concatenate(self._parts))
+        self._parts = [folded(self._joined())]
+        return self._parts[0]
+
+    def _joined(self) -> Candidates:
+        """All parts as one, held by nobody else: at ten million pairs, sorting needs the memory."""
+        parts, self._parts = self._parts, []
+        return Candidates.concatenate(parts)

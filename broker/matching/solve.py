@@ -22,6 +22,7 @@ from itertools import chain
 from typing import cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from broker.matching.model import Candidates, Ints
 from broker.matching.subjects import SubjectTable
@@ -35,6 +36,7 @@ MERGE_THRESHOLD = 0.5
 """Part of the pairs between two groups that must be candidates, in linkages with duplicates (anonlink's
 default)."""
 
+Ranks = NDArray[np.uint32]
 RawGroups = Sequence[Sequence[tuple[int, int]]]
 
 
@@ -47,15 +49,14 @@ def solve(subjects: SubjectTable, pairs: Candidates, *, one_to_one: bool) -> tup
     """
     if not len(pairs):
         return np.empty(0, np.int64), np.empty(0, np.int64)
-    nodes, (first, second) = _ranked(subjects, pairs)
+    nodes, first, second = _ranked(subjects, pairs)
     party = subjects.parties[nodes].astype(np.uint32)
     agencies = party[first] * len(subjects.agencies) + party[second]
-    order = np.lexsort((first * len(nodes) + second, agencies, -pairs.score))
+    order = np.lexsort((first * np.int64(len(nodes)) + second, agencies, -pairs.score))
     first, second = first[order], second[order]
     # Ranks run over all agencies; within one they rise with the handle, which is all that the order needs.
-    dataset = (party[first], party[second])
-    record = (first.astype(np.uint32), second.astype(np.uint32))
-    arrays = (pairs.score[order], dataset, record)
+    arrays = (pairs.score[order], (party[first], party[second]), (first, second))
+    del order, agencies  # at ten million pairs, memory that the solver needs
     groups = cast(
         RawGroups,
         greedy_solve(arrays)
@@ -67,10 +68,13 @@ def solve(subjects: SubjectTable, pairs: Candidates, *, one_to_one: bool) -> tup
     return nodes[flat[1::2]], np.repeat(np.arange(len(groups), dtype=np.int64), sizes)
 
 
-def _ranked(subjects: SubjectTable, pairs: Candidates) -> tuple[Ints, tuple[Ints, Ints]]:
+def _ranked(subjects: SubjectTable, pairs: Candidates) -> tuple[Ints, Ranks, Ranks]:
     """The connected subjects in canonical order, and both ends of each pair as positions among them."""
-    nodes = np.unique(np.concatenate([pairs.a, pairs.b]))
-    order = subjects.canonical_order(nodes)
-    rank = np.empty(len(nodes), np.int64)
-    rank[order] = np.arange(len(nodes))
-    return nodes[order], (rank[np.searchsorted(nodes, pairs.a)], rank[np.searchsorted(nodes, pairs.b)])
+    connected = np.zeros(len(subjects), np.bool_)
+    connected[pairs.a] = True
+    connected[pairs.b] = True
+    nodes = np.flatnonzero(connected)
+    nodes = nodes[subjects.canonical_order(nodes)]
+    rank = np.empty(len(subjects), np.uint32)
+    rank[nodes] = np.arange(len(nodes), dtype=np.uint32)
+    return nodes, rank[pairs.a], rank[pairs.b]
