@@ -86,7 +86,7 @@ class Disclosure:
                 Act.LIFT_CONFLICT: self._supervision.lift,
             },
         )
-        self._witnessing = Witnessing(context)
+        self._witnessing = Witnessing(context, self._supervision)
         self._broker_witness = BrokerWitness(context, self._supervision)
         self._broker_log: BrokerLog | None = None
         self._signed: datetime | None = None

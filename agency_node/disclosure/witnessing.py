@@ -7,6 +7,7 @@ is queued. So it can never be brought to vouch for two histories, not even by a 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import ClassVar
 
 import structlog
@@ -14,6 +15,7 @@ import structlog
 from agency_node.audit import log_origin, witness_name
 from agency_node.disclosure.broker_witness import broker_head_to_tell, keep_told_head
 from agency_node.disclosure.context import DisclosureContext
+from agency_node.disclosure.supervision import Occasion, Supervision
 from agency_node.mailbox import OpenedMessage
 from agency_node.store.store import NodeTransaction
 from crypto import witness
@@ -32,6 +34,7 @@ from protos.wire.errors import ErrorCode, RefusedError
 from protos.wire.relay import ToAgency
 
 _log = structlog.get_logger("witness")
+PEER_LOG = "peer-log"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +69,9 @@ class WitnessAnswer:
 class Witnessing:
     """Asks for cosignatures and gives them."""
 
-    def __init__(self, context: DisclosureContext) -> None:
+    def __init__(self, context: DisclosureContext, supervision: Supervision) -> None:
         self._context = context
+        self._supervision = supervision
 
     async def ask(self) -> int:
         """Signs the head if the log grew and shows it to every other agency; how many were asked."""
@@ -122,6 +126,8 @@ class Witnessing:
         if isinstance(verdict, witness.Refused):
             _log.warning("head refused", log=str(message.sender), reason=verdict.reason.value)
             await self._note(tx, message, AuditAction.WITNESS_REFUSED, size, verdict.reason.value)
+            if verdict.reason is witness.Refusal.FORK and held is not None:
+                await self._raise_alarm(tx, message.sender, held[1], signed.to_bytes(), now)
             answer = WitnessAnswer(size, seen_size, refusal=FieldValue(verdict.reason.value))
         else:
             name = witness_name(ctx.identity.federation, ctx.me)
@@ -130,6 +136,18 @@ class Witnessing:
             answer = WitnessAnswer(size, size, cosignature=FieldValue(line.line))
         peer = message.sender
         await ctx.mailbox.post(tx, ToAgency(peer), peer, "witness-answer", ctx.signed(answer))
+
+    async def _raise_alarm(
+        self, tx: NodeTransaction, peer: AgencyId, earlier: bytes, later: bytes, now: datetime
+    ) -> None:
+        """Two heads of one size, both signed by their log: no crash and no delay explains that."""
+        await self._supervision.alarm(
+            tx,
+            PEER_LOG,
+            Occasion("", "", peer, "", now),
+            str(peer),
+            evidence={"earlier": earlier.decode("utf-8"), "later": later.decode("utf-8")},
+        )
 
     async def take_answer(self, tx: NodeTransaction, message: OpenedMessage) -> None:
         """Keeps a cosignature of one of this log's heads.

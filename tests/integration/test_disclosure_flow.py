@@ -9,10 +9,13 @@ from datetime import timedelta
 import pytest
 
 from agency_node.disclosure.messages import SIZE_CLASSES
+from agency_node.disclosure.witnessing import WitnessRequest
 from crypto.canonical import JsonValue, parse_canonical
+from crypto.checkpoint import Checkpoint, sign_checkpoint
 from policies.disclosure import BreakGlass
-from policies.ids import Line, Prose
+from policies.ids import FieldValue, Line, Prose
 from protos.wire.errors import ErrorCode, RefusedError
+from protos.wire.relay import ToAgency
 from tests.simulator.disclosure_nodes import (
     DECOY_AT_CARE,
     SUSAN_AT_CARE,
@@ -20,6 +23,7 @@ from tests.simulator.disclosure_nodes import (
     World,
     make_world,
 )
+from tests.simulator.policies import CARE, POLICE, key_of
 
 
 @pytest.fixture
@@ -246,3 +250,37 @@ async def test_witnesses_cosign_and_never_a_fork(world: World) -> None:
     async with world.police.store.transaction() as tx:
         seen = await tx.audit.witnessed(world.care.agency, "theirs")
     assert seen is not None and seen[0] == len(await world.care.actions())
+
+
+@pytest.mark.parametrize(
+    ("more", "reason", "alarms"),
+    [(0, "fork", ["peer-log"]), (5, "rewritten", []), (-1, "shrunk", [])],
+    ids=["fork", "rewrite", "wrong size"],
+)
+async def test_a_witness_refuses_a_log_that_was_rewritten(
+    world: World, more: int, reason: str, alarms: list[str]
+) -> None:
+    """What an administrator of social care's node can do: sign other heads with the node's own key."""
+    await world.ask(tier=2)
+    await world.deliver()
+    await world.care.disclosure.ask_witnesses()
+    await world.deliver()
+    async with world.police.store.transaction() as tx:
+        seen = await tx.audit.witnessed(CARE, "theirs")
+    assert seen is not None
+    head = Checkpoint(world.care.log.origin, seen[0] + more, bytes(32))
+    note = sign_checkpoint(head, key_of("node care")).to_bytes().decode()
+    for _ in range(2):
+        async with world.care.store.transaction() as tx:
+            request = world.care.disclosure.context.signed(WitnessRequest(FieldValue(note), ()))
+            await world.care.mailbox.post(tx, ToAgency(POLICE), POLICE, "witness-request", request)
+        await world.deliver()
+    refused = await world.police.bodies("witness-refused")
+    assert [(body["log"], body["reason"]) for body in refused] == [("care", reason)] * 2
+    async with world.police.store.transaction() as tx:
+        assert await tx.audit.witnessed(CARE, "theirs") == seen
+    queue = await world.police.disclosure.list_supervision()
+    assert [(item.kind, str(item.peer)) for item in queue] == [(kind, "care") for kind in alarms]
+    evidence = [body for body in await world.police.bodies("misuse-suspected") if body["later"] == note]
+    assert len(evidence) == len(alarms)
+    assert (await world.care.actions()).count("witness-refused") == 2
