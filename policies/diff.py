@@ -15,7 +15,6 @@ from policies.clauses import (
     NO_APPROVALS,
     PROTECTED_FIELDS,
     PROTECTED_MARKERS,
-    RECEIVED_MARKER,
     Approvals,
     Clause,
 )
@@ -168,7 +167,7 @@ def _asker_kind(old: SharingPolicy, new: SharingPolicy, asker: Asker) -> _Kind:
 def _item_kind(old: SharingPolicy, new: SharingPolicy, item: FieldRequest) -> _Kind:
     """All that either version can see of a field: which clauses could speak of it, and the fixed rules."""
     age, kind = item.record_age_days, [item.field in PROTECTED_FIELDS, item.field == LINK_AGENCY]
-    kind += (not PROTECTED_MARKERS.isdisjoint(item.markers), RECEIVED_MARKER in item.markers)
+    kind.append(not PROTECTED_MARKERS.isdisjoint(item.markers))
     for policy in (old, new):
         for clause in policy.clauses:
             limits = clause.conditions

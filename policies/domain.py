@@ -12,7 +12,7 @@ from itertools import product
 from typing import TypeVar
 
 from policies.access import Asker, FieldRequest
-from policies.clauses import NO_APPROVALS, RECEIVED_MARKER, Approvals, Clause
+from policies.clauses import NO_APPROVALS, Approvals, Clause
 from policies.ids import AgencyId, FieldName, Marker, RecordType
 from policies.sharing import SharingPolicy
 from policies.vocabulary import TIERS, Consent, OfficerRole, Purpose, Strength
@@ -143,8 +143,11 @@ def _ages(clauses: Sequence[Clause]) -> tuple[int | None, ...]:
 
 
 def _markers(clauses: Sequence[Clause]) -> tuple[frozenset[Marker], ...]:
-    """No marker, a protected one, that of received records, one for each set of clauses that ask for it."""
+    """No marker, a protected one, and one for each set of clauses that ask for it.
+
+    That of received records is like the protected ones: no clause is asked.
+    """
     mentioned = _mentioned(clauses, lambda item: item.conditions.markers or ())
     single = _distinct(mentioned, clauses, lambda item: item.conditions.markers or ())
-    markers = dict.fromkeys((Marker("safe_address"), RECEIVED_MARKER, *single))
+    markers = dict.fromkeys((Marker("safe_address"), *single))
     return (frozenset(), *(frozenset({marker}) for marker in markers))
