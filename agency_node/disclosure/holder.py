@@ -133,17 +133,17 @@ class Holder:
         return verified
 
     async def _limit_reached(self, tx: NodeTransaction, request: DisclosureRequest, now: datetime) -> bool:
-        """Whether the policy's budgets for this day (UTC) are used up; counted by arrival."""
+        """Whether the asking agency's budgets for this day (UTC) are used up; counted by arrival."""
         policy = await held_policy(tx, request.policy_hash)
         if policy is None:
             return False
         day = now.replace(hour=0, minute=0, second=0)
         limits = policy.safeguards
-        count = tx.requests.count_since
+        count, asker = tx.requests.count_since, request.requester
         return (
-            await count(request.policy_hash, day, officer=request.officer)
+            await count(request.policy_hash, day, asker, officer=request.officer)
             >= limits.requests_per_officer_per_day
-            or await count(request.policy_hash, day, purpose=request.purpose)
+            or await count(request.policy_hash, day, asker, purpose=request.purpose)
             >= limits.requests_per_purpose_per_day
         )
 

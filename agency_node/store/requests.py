@@ -67,15 +67,22 @@ class RequestRepository:
         return tuple(_request(row) for row in await self._session.execute(query))
 
     async def count_since(
-        self, policy_hash: str, since: datetime, *, officer: str | None = None, purpose: str | None = None
+        self,
+        policy_hash: str,
+        since: datetime,
+        peer: AgencyId,
+        *,
+        officer: str | None = None,
+        purpose: str | None = None,
     ) -> int:
-        """Requests received under a policy since a moment: of one officer, or for one purpose."""
+        """Requests of one agency received under a policy since a moment: of an officer, or for a purpose."""
         query = (
             sa.select(sa.func.count())
             .select_from(REQUESTS)
             .where(
                 REQUESTS.c.direction == Direction.RECEIVED.value,
                 REQUESTS.c.policy_hash == policy_hash,
+                REQUESTS.c.peer == str(peer),
                 REQUESTS.c.created >= _seconds(since),
             )
         )

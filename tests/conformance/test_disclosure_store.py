@@ -26,7 +26,7 @@ from agency_node.disclosure.model import (
 from agency_node.store.store import NodeStore
 from policies.ids import DocumentId, PersonId
 from policies.vocabulary import Purpose
-from tests.simulator.policies import CARE, POLICE
+from tests.simulator.policies import CARE, NHS, POLICE
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 REQUEST = StoredRequest(
@@ -111,7 +111,7 @@ async def test_a_request_is_kept_once(store: NodeStore) -> None:
             await tx.requests.add(replace(REQUEST, request_id=DocumentId("request-0002")))
 
 
-async def test_budgets_count_by_officer_and_by_purpose(store: NodeStore) -> None:
+async def test_budgets_count_by_agency_and_officer_or_purpose(store: NodeStore) -> None:
     other = replace(
         REQUEST,
         request_id=DocumentId("request-0002"),
@@ -121,14 +121,16 @@ async def test_budgets_count_by_officer_and_by_purpose(store: NodeStore) -> None
     early = replace(
         REQUEST, request_id=DocumentId("request-0003"), request_hash="3" * 64, created=NOW - timedelta(days=1)
     )
+    elsewhere = replace(REQUEST, request_id=DocumentId("request-0004"), request_hash="4" * 64, peer=NHS)
     async with store.transaction() as tx:
-        for item in (REQUEST, other, early):
+        for item in (REQUEST, other, early, elsewhere):
             await tx.requests.add(item)
         count = tx.requests.count_since
-        assert await count("b" * 64, NOW, officer="police.investigator") == 1
-        assert await count("b" * 64, NOW, purpose="domestic_abuse_risk") == 2
-        assert await count("b" * 64, NOW - timedelta(days=1)) == 3
-        assert await count("0" * 64, NOW - timedelta(days=1)) == 0
+        assert await count("b" * 64, NOW, POLICE, officer="police.investigator") == 1
+        assert await count("b" * 64, NOW, POLICE, purpose="domestic_abuse_risk") == 2
+        assert await count("b" * 64, NOW, NHS, purpose="domestic_abuse_risk") == 1
+        assert await count("b" * 64, NOW - timedelta(days=1), POLICE) == 3
+        assert await count("0" * 64, NOW - timedelta(days=1), POLICE) == 0
 
 
 async def test_approvals_keep_their_order(store: NodeStore) -> None:
