@@ -38,3 +38,18 @@ def needed_overlaps(bits: int, threshold: float) -> npt.NDArray[np.int32]:
         least += (dice_scores(least, sums) < threshold) & (least < impossible)
     least.flags.writeable = False  # shared by all callers
     return least
+
+
+@lru_cache(maxsize=64)
+def stricter_bounds(bits: int, threshold: float) -> npt.NDArray[np.int32]:
+    """How many misses fewer a record may have, by how many set bits more it has (``bits + 1`` values).
+
+    A query of a set bits may miss ``a - needed[a + b]`` of them in a record of b. With k more set bits that
+    is ``needed[a + b + k] - needed[a + b]`` fewer: more than ``threshold * k / 2 - 1`` whatever a and b, for
+    ``needed`` is ``threshold / 2`` times the sum, rounded up. The values never exceed that, nor 255.
+    """
+    more = np.arange(bits + 1)
+    fewer = np.ceil(more * min(max(threshold, 0.0), 1.0) / 2 - 1 - 1e-6)
+    result: npt.NDArray[np.int32] = np.clip(fewer, 0, 255).astype(np.int32)
+    result.flags.writeable = False  # shared by all callers
+    return result

@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from broker.matching.backend import kernel_available
-from broker.matching.bounds import dice_scores, needed_overlaps
+from broker.matching.bounds import dice_scores, needed_overlaps, stricter_bounds
 from broker.matching.errors import PairLimitError
+from broker.matching.likeness import likeness_order
 from broker.matching.segment import Segment
 from broker.matching.transpose import LANES, Packed, popcounts, read_bits
 
@@ -82,13 +83,9 @@ class _Found(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class _Task:
     tile: npt.NDArray[np.int64]  # query rows
-    segment: Segment
+    number: int  # of the segment
     first_block: int
     end_block: int
-
-    @property
-    def pairs(self) -> int:
-        return len(self.tile) * (min(self.end_block * LANES, self.segment.lanes) - self.first_block * LANES)
 
 
 class _Stopped(Exception):  # noqa: N818 - a signal between threads, never seen by callers
@@ -122,7 +119,9 @@ class Scan:
         self._popcounts = popcounts(queries)
         self._segments = [s for s in segments if s.lanes]
         self._order = order
+        self._rank = np.argsort(order).astype(np.uint16)
         self._needed = needed_overlaps(len(order), threshold)
+        self._stricter = stricter_bounds(len(order), threshold)
         self._max_pairs = max_pairs
         self._threads = threads or usable_cores()
         self._progress = progress
@@ -134,6 +133,7 @@ class Scan:
         self._stop = threading.Event()
         compiled = len(order) <= KERNEL_MAX_BITS and kernel_available()
         self._scan_task = self._scan_compiled if compiled else self._scan_numpy
+        self._starts = [s.head_starts(threshold) for s in self._segments] if compiled else []
 
     def chunks(self, chunk_queries: int = CHUNK_QUERIES) -> Iterator[Matches]:
         """Pairs of ``chunk_queries`` queries at a time, in query order."""
@@ -143,21 +143,21 @@ class Scan:
             yield _sorted_matches(found)
 
     def _tasks(self, first: int, end: int) -> list[_Task]:
-        # Queries of like popcount share a tile, so that whole tiles fall outside a block's bounds.
-        rows = first + np.argsort(self._popcounts[first:end], kind="stable")
+        # Like queries share a tile, and rows within it.
+        rows = first + likeness_order(self._queries[first:end], 2)
         tiles = [rows[at : at + TILE_QUERIES] for at in range(0, len(rows), TILE_QUERIES)]
         blocks = sum(s.count for s in self._segments)
         per_tile = max(1, -(-self._threads // len(tiles)))
         span = min(SPAN_BLOCKS, max(64, -(-blocks // per_tile)))
         return [
-            _Task(tile, segment, block, min(block + span, segment.count))
+            _Task(tile, number, block, min(block + span, segment.count))
             for tile in tiles
-            for segment in self._segments
+            for number, segment in enumerate(self._segments)
             for block in range(0, segment.count, span)
         ]
 
     def _run(self, tasks: list[_Task]) -> Iterator[tuple[_Task, list[_Found]]]:
-        if self._threads == 1 or len(tasks) == 1:
+        if self._threads == 1 or len(tasks) <= 1:
             for task in tasks:
                 yield task, self._scan_task(task)
                 self._report(task)
@@ -184,7 +184,8 @@ class Scan:
                 raise
 
     def _report(self, task: _Task) -> None:
-        self._done += task.pairs
+        lanes = min(task.end_block * LANES, self._segments[task.number].lanes) - task.first_block * LANES
+        self._done += len(task.tile) * lanes
         if self._progress is not None:
             self._progress(self._done, self._total)
 
@@ -201,27 +202,29 @@ class Scan:
 
     def _scan_compiled(self, task: _Task) -> list[_Found]:
         from broker.matching import kernel  # compiling is slow to import and not always there
+        from broker.matching.plan import make_plan
 
-        packed, segment, bits = self._queries[task.tile], task.segment, len(self._order)
-        rows = np.empty((len(packed), (bits + 16) // 16 * 16), np.uint16)
-        steps = np.empty(len(packed), np.int64)
-        kernel.list_rows(packed, self._order, rows, steps)
-        buffers = _Found.buffers(min(_BUFFER_PAIRS, LANES * (15 + len(packed))))
-        position = np.array([task.first_block, 0], np.int64)
+        segment, popcount = self._segments[task.number], self._popcounts[task.tile]
+        plan = make_plan(self._queries[task.tile], popcount, self._rank)
+        spare = LANES * len(popcount)
+        buffers = _Found.buffers(spare + _BUFFER_PAIRS)
+        position = np.array([task.first_block], np.int64)
         parts: list[_Found] = []
         while position[0] < task.end_block:
             block = int(position[0])
             n = kernel.scan_tile(
                 segment.planes,
                 segment.gone,
+                self._starts[task.number],
                 segment.lane_popcount,
                 segment.lane_row,
                 segment.lowest,
                 segment.highest,
-                rows,
-                steps,
-                self._popcounts[task.tile],
+                plan.nodes,
+                plan.rows,
                 self._needed,
+                self._stricter,
+                spare,
                 position,
                 task.end_block,
                 *buffers,
@@ -233,7 +236,7 @@ class Scan:
 
     def _scan_numpy(self, task: _Task) -> list[_Found]:
         """Counts as a matrix product of zeros and ones: exact in single precision up to 2**24 bits."""
-        segment = task.segment
+        segment = self._segments[task.number]
         queries = np.unpackbits(self._queries[task.tile], axis=1)[:, self._order].astype(np.float32)
         popcount = self._popcounts[task.tile]
         parts: list[_Found] = []
@@ -262,5 +265,7 @@ def _sorted_matches(found: list[tuple[_Task, _Found]]) -> Matches:
     query = np.concatenate([task.tile[part.query] for task, part in found])
     row = np.concatenate([part.row for _, part in found])
     score = np.concatenate([dice_scores(part.overlap, part.popcount_sum) for _, part in found])
-    by_row = np.lexsort((row, query))
+    if not len(row):
+        return Matches.concatenate([])
+    by_row = np.argsort(query * (row.max() + 1) + row)  # no pair comes twice
     return Matches(query[by_row], row[by_row], score[by_row])

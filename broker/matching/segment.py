@@ -1,11 +1,13 @@
 """A run of blocks: the columns that a scan reads, and the lanes that records come into and leave."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
+from broker.matching.bounds import stricter_bounds
+from broker.matching.likeness import likeness_order
 from broker.matching.transpose import (
     LANE_WORDS,
     LANES,
@@ -37,6 +39,7 @@ class Segment:
     lowest: npt.NDArray[np.int32]
     highest: npt.NDArray[np.int32]
     lanes: int
+    _starts: tuple[float, Planes] | None = field(default=None, init=False)
 
     def __repr__(self) -> str:
         return f"Segment({self.count} blocks of {self.bits} bits, {self.lanes} lanes given out)"
@@ -71,12 +74,12 @@ class Segment:
     def extend(
         self, packed: Packed, rows: npt.NDArray[np.int64], order: npt.NDArray[np.uint16]
     ) -> npt.NDArray[np.int64]:
-        """Add records in whole new blocks, sorted by popcount so that each block's bounds are narrow.
+        """Add records in whole new blocks, like beside like.
 
         :return: the lane of each record, in the order given.
         """
         counts = popcounts(packed)
-        by_count = np.argsort(counts, kind="stable")
+        by_likeness = likeness_order(packed, LANES)
         first, fresh = self.count, -(-len(packed) // LANES)
         self._reserve(first + fresh)
         # Sorting copies; a piece at a time keeps the copy small.
@@ -84,11 +87,11 @@ class Segment:
         for at in range(0, fresh, step):
             to = min(fresh, at + step)
             write_planes(
-                packed[by_count[at * LANES : to * LANES]], order, self.planes[first + at : first + to]
+                packed[by_likeness[at * LANES : to * LANES]], order, self.planes[first + at : first + to]
             )
         start, end = first * LANES, first * LANES + len(packed)
-        self.lane_popcount[start:end] = counts[by_count]
-        self.lane_row[start:end] = rows[by_count]
+        self.lane_popcount[start:end] = counts[by_likeness]
+        self.lane_row[start:end] = rows[by_likeness]
         for block in range(first, first + fresh):
             held = self.lane_popcount[block * LANES : min(end, (block + 1) * LANES)]
             self.lowest[block], self.highest[block] = held.min(), held.max()
@@ -98,8 +101,9 @@ class Segment:
             np.packbits(free, bitorder="little").view("<u8").reshape(fresh, LANE_WORDS)
         )
         self.lanes = end
+        self._starts = None
         lanes = np.empty(len(packed), np.int64)
-        lanes[by_count] = np.arange(start, end)
+        lanes[by_likeness] = np.arange(start, end)
         return lanes
 
     def put(self, encoding: npt.NDArray[np.uint8], row: int, order: npt.NDArray[np.uint16]) -> int:
@@ -119,7 +123,19 @@ class Segment:
         self.lowest[block] = min(int(self.lowest[block]), count)
         self.highest[block] = max(int(self.highest[block]), count)
         self.lanes = lane + 1
+        self._starts = None
         return lane
+
+    def head_starts(self, threshold: float) -> Planes:
+        """What the compiled kernel's counters start from; kept until records or the threshold change."""
+        from broker.matching import kernel  # compiling is slow to import and not always there
+
+        kept = self._starts
+        if kept is None or kept[0] != threshold:
+            stricter = stricter_bounds(self.bits, threshold)
+            kept = threshold, kernel.head_starts(self.lane_popcount, self.lowest, self.count, stricter)
+            self._starts = kept
+        return kept[1]
 
     def clear(self, lanes: npt.NDArray[np.int64]) -> None:
         """Delete records: their bits are overwritten, not only marked."""

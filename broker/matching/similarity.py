@@ -125,6 +125,9 @@ def _best(matches: Matches, keep: int) -> Matches:
     """The first ``keep`` pairs of each query by falling score, then all by falling score; ties stay in row
     order."""
     query, score = matches.query_row, matches.score
+    if not len(query) or keep >= np.bincount(query).max():
+        by_score = np.argsort(-score, kind="stable")
+        return Matches(query[by_score], matches.record_row[by_score], score[by_score])
     order = np.lexsort((-score, query))
     position = np.arange(len(order)) - np.searchsorted(query, query[order])
     kept = np.sort(order[position < keep])

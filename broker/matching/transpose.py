@@ -16,7 +16,8 @@ LANES = 256
 LANE_WORDS = LANES // 64
 _BLOCKS_AT_ONCE = 32
 _ALIGNMENT = 64
-_SAMPLE = 32_768
+_COUNTED_AT_ONCE = 32_768
+_SAMPLE = 4096
 
 Packed = npt.NDArray[np.uint8]
 Planes = npt.NDArray[np.uint64]
@@ -42,17 +43,16 @@ def checked_packed(encodings: Packed, bits: int | None = None) -> Packed:
 def popcounts(packed: Packed) -> npt.NDArray[np.int32]:
     """Set bits of each encoding."""
     counts = np.empty(len(packed), np.int32)
-    for at in range(0, len(packed), _SAMPLE):
-        counts[at : at + _SAMPLE] = np.bitwise_count(packed[at : at + _SAMPLE]).sum(axis=1, dtype=np.int32)
+    for at in range(0, len(packed), _COUNTED_AT_ONCE):
+        part = packed[at : at + _COUNTED_AT_ONCE]
+        counts[at : at + len(part)] = np.bitwise_count(part).sum(axis=1, dtype=np.int32)
     return counts
 
 
 def rarest_first(packed: Packed) -> npt.NDArray[np.uint16]:
     """Bit numbers by rising frequency, judged by an even sample; any order is correct, this one is fast."""
     sample = packed[:: max(1, len(packed) // _SAMPLE)]
-    frequency = np.zeros(packed.shape[1] * 8, np.int64)
-    for at in range(0, len(sample), 4096):
-        frequency += np.unpackbits(sample[at : at + 4096], axis=1).sum(axis=0, dtype=np.int64)
+    frequency = np.unpackbits(sample, axis=1).sum(axis=0, dtype=np.int64)
     return np.argsort(frequency, kind="stable").astype(np.uint16)
 
 
@@ -69,9 +69,9 @@ def write_planes(packed: Packed, order: npt.NDArray[np.uint16], planes: Planes) 
     bit."""
     bits = len(order)
     if kernel_available():
-        from broker.matching import kernel  # compiling is slow to import and not always there
+        from broker.matching import turning  # compiling is slow to import and not always there
 
-        kernel.write_planes(np.ascontiguousarray(packed), np.argsort(order).astype(np.uint16), planes)
+        turning.write_planes(np.ascontiguousarray(packed), np.argsort(order).astype(np.uint16), planes)
         return
     for first in range(0, len(planes), _BLOCKS_AT_ONCE):
         into = planes[first : first + _BLOCKS_AT_ONCE]

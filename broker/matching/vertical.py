@@ -15,8 +15,8 @@ numba's own vectoriser would keep the counters in memory; here they stay in regi
 i64>`` and no processor's name: LLVM lowers it to AVX2, to AVX-512 (where a full adder takes two
 instructions) or to NEON.
 
-numba's cache on disk notices changes of :mod:`broker.matching.kernel` only: after a change here, save that
-file too.
+numba's cache on disk notices changes of the module whose function it holds only: after a change here, save
+:mod:`broker.matching.kernel` too, and the others that import this one.
 """
 
 from collections.abc import Callable, Sequence
@@ -49,7 +49,8 @@ def _half_add(b: ir.IRBuilder, x: Plane, y: Plane) -> tuple[Plane, Plane]:
 def _full_add(b: ir.IRBuilder, x: Plane, y: Plane, z: Plane) -> tuple[Plane, Plane]:
     """(sum, carry)"""
     half = b.xor(x, y)
-    return b.xor(half, z), b.or_(b.and_(x, y), b.and_(half, z))
+    # Where x and y differ, z decides. y is used once: a row from memory needs no instruction of its own.
+    return b.xor(half, z), b.xor(x, b.and_(half, b.xor(x, z)))
 
 
 def _add_rows(
@@ -91,13 +92,24 @@ def _bit_planes(b: ir.IRBuilder, number: ir.Value, plane_count: int) -> list[Pla
     return planes
 
 
+def _add_number(b: ir.IRBuilder, planes: list[Plane], dropped: Plane, number: list[Plane]) -> list[Plane]:
+    """Add one number to all counters; return the counters and ``dropped``."""
+    low, carry = _half_add(b, planes[0], number[0])
+    sums = [low]
+    for plane, bit in zip(planes[1:], number[1:], strict=True):
+        total, carry = _full_add(b, plane, bit, carry)
+        sums.append(total)
+    return [*sums, b.or_(dropped, carry)]
+
+
 def _count_block(plane_count: int, b: ir.IRBuilder, args: Sequence[ir.Value]) -> ir.Value:
-    block, rows, untested, steps, start, gone, out = args
+    block, rows, untested, steps, head, before, after = args
     plane_ptr = _PLANE_TYPE.as_pointer()
     block_words = b.inttoptr(block, _I64.as_pointer())
     row_list = b.inttoptr(rows, _I16.as_pointer())
-    out_planes = b.inttoptr(out, plane_ptr)
-    initial = [*_bit_planes(b, start, plane_count), b.load(b.inttoptr(gone, plane_ptr), align=8)]
+    planes_before, planes_after = (b.inttoptr(address, plane_ptr) for address in (before, after))
+    held = [b.load(b.gep(planes_before, [_I64(i)]), align=8) for i in range(plane_count + 1)]
+    initial = _add_number(b, held[:-1], held[-1], _bit_planes(b, head, plane_count))
 
     entry = b.block
     loop = b.append_basic_block("rows")
@@ -121,19 +133,23 @@ def _count_block(plane_count: int, b: ir.IRBuilder, args: Sequence[ir.Value]) ->
     wide = ir.IntType(LANES)
     b.cbranch(b.icmp_unsigned("==", b.bitcast(dropped, wide), wide(-1)), done, more)
     b.position_at_end(more)
+    survived = b.neg(following)
     b.cbranch(b.icmp_unsigned("==", following, steps), done, loop)
     step.add_incoming(_I64(0), entry)
     for again in (loop, more):
         step.add_incoming(following, again)
-    for phi, before, after in zip(state, initial, [*planes, dropped], strict=True):
-        phi.add_incoming(before, entry)
+    for phi, start, counted in zip(state, initial, [*planes, dropped], strict=True):
+        phi.add_incoming(start, entry)
         for again in (loop, more):
-            phi.add_incoming(after, again)
+            phi.add_incoming(counted, again)
 
     b.position_at_end(done)
+    taken = b.phi(_I64)
+    taken.add_incoming(following, test)
+    taken.add_incoming(survived, more)
     for i, plane in enumerate([*planes, dropped]):
-        b.store(plane, b.gep(out_planes, [_I64(i)]), align=8)
-    return following
+        b.store(plane, b.gep(planes_after, [_I64(i)]), align=8)
+    return taken
 
 
 def _make_counter(plane_count: int) -> CountBlock:
@@ -143,27 +159,25 @@ def _make_counter(plane_count: int) -> CountBlock:
         rows: types.Type,
         untested: types.Type,
         steps: types.Type,
-        start: types.Type,
-        gone: types.Type,
-        out: types.Type,
+        head: types.Type,
+        before: types.Type,
+        after: types.Type,
     ) -> tuple[Signature, Callable[..., ir.Value]]:
         """Add ``16 * steps`` rows (at least 16) to the counters of one block.
 
         ``block``: address of the block's planes; ``rows``: address of uint16 offsets of rows in the block,
-        in 64-bit words; ``start``: first value of all counters; ``gone``: address of the plane of records
-        to ignore; ``out``: address of ``plane_count + 1`` planes that receive the counters and
-        ``dropped``. After ``untested`` steps of 16 rows (at most ``steps``), and after each further one, ends
-        if every record has dropped out. Returns the steps taken.
+        in 64-bit words; ``head``: a number to add to all counters first; ``before``: address of
+        ``plane_count + 1`` planes, the counters and ``dropped``, to go on from; ``after``: where they are
+        left. After ``untested`` steps of 16 rows (at most ``steps``), and after each further one, ends if all
+        records are dropped. Returns how many steps it took, negative if records are left. All are int64.
         """
+        signature = types.int64(*[types.int64] * 7)
 
         def generate(
             context: object, builder: ir.IRBuilder, signature: Signature, args: Sequence[ir.Value]
         ) -> ir.Value:
             return _count_block(plane_count, builder, args)
 
-        signature = types.int64(
-            types.intp, types.intp, types.int64, types.int64, types.int64, types.intp, types.intp
-        )
         return signature, generate
 
     return cast(CountBlock, intrinsic(count_block))
@@ -176,15 +190,18 @@ count_block_short = _make_counter(SHORT_PLANES)
 count_block_long = _make_counter(LONG_PLANES)
 
 
-def _trailing_zeros(typing_context: object, word: types.Type) -> tuple[Signature, Callable[..., ir.Value]]:
+def _word_intrinsic(
+    generate: Callable[[ir.IRBuilder, ir.Value], ir.Value],
+) -> Callable[[np.uint64], int]:
+    def instruction(typing_context: object, word: types.Type) -> tuple[Signature, Callable[..., ir.Value]]:
+        return types.int64(types.uint64), lambda _context, builder, _signature, args: generate(
+            builder, args[0]
+        )
 
-    def generate(
-        context: object, builder: ir.IRBuilder, signature: Signature, args: Sequence[ir.Value]
-    ) -> ir.Value:
-        return builder.cttz(args[0], ir.IntType(1)(1))
-
-    return types.int64(types.uint64), generate
+    return cast(Callable[[np.uint64], int], intrinsic(instruction))
 
 
-trailing_zeros = cast(Callable[[np.uint64], np.int64], intrinsic(_trailing_zeros))
+trailing_zeros = _word_intrinsic(lambda builder, word: builder.cttz(word, ir.IntType(1)(1)))
 """Zero bits below the lowest set bit of a uint64 that is not 0."""
+count_ones = _word_intrinsic(lambda builder, word: builder.ctpop(word))
+"""Set bits of a uint64."""

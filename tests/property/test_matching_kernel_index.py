@@ -19,6 +19,7 @@ operations = st.lists(
         st.tuples(st.just("delete"), st.integers(1, 400)),
         st.tuples(st.just("compact"), st.just(0)),
         st.tuples(st.just("restart"), st.just(0)),
+        st.tuples(st.just("query"), st.just(0)),
     ),
     max_size=7,
 )
@@ -68,6 +69,8 @@ def test_equal_to_comparing_everything(
                 held = {row: record for row, record in held.items() if row not in set(gone.tolist())}
             elif what == "compact":
                 index.compact()
+            elif what == "query":  # leaves traces that must not outlive the next change
+                index.query(first[:3], threshold, threads=1)
             else:
                 index.save(Path(folder) / "index")
                 index = BitslicedIndex.load(Path(folder) / "index")

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from broker.matching import backend, kernel, scan
+from broker.matching import backend, jit, scan
 from broker.matching.errors import MatchInputError, PairLimitError
 from broker.matching.index import BitslicedIndex
 from broker.matching.index_file import IndexFileError
@@ -34,6 +34,14 @@ def _triples(found: Matches) -> list[tuple[int, int, float]]:
     return list(zip(found.query_row.tolist(), found.record_row.tolist(), found.score.tolist(), strict=True))
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_emptied_index_answers_with_nothing(records: Packed, threads: int) -> None:
+    index = BitslicedIndex.build(records[:10])
+    index.delete(np.arange(10))
+    index.compact()
+    assert len(index.query(records[:300], 0.0, threads=threads)) == 0
+
+
 def test_every_number_of_threads_gives_the_same_arrays(records: Packed) -> None:
     index = BitslicedIndex.build(records)
     expected = _triples(index.query(records, 0.7, threads=1))
@@ -47,7 +55,7 @@ def test_small_spans_and_full_buffers_lose_no_pair(records: Packed, monkeypatch:
     expected = _triples(index.query(records[:500], 0.2, threads=1))
     monkeypatch.setattr(scan, "SPAN_BLOCKS", 2)
     monkeypatch.setattr(scan, "TILE_QUERIES", 13)
-    monkeypatch.setattr(scan, "_BUFFER_PAIRS", 256)
+    monkeypatch.setattr(scan, "_BUFFER_PAIRS", 0)
     assert _triples(index.query(records[:500], 0.2, threads=2)) == expected
 
 
@@ -270,4 +278,4 @@ def test_the_kernel_compiles_where_no_cache_can_be_written(monkeypatch: pytest.M
         return compile_plainly
 
     monkeypatch.setattr(numba, "njit", njit_without_cache)
-    assert kernel._compiled(lambda number: number + 1)(41) == 42
+    assert jit.compiled(lambda number: number + 1)(41) == 42
