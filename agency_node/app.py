@@ -315,9 +315,11 @@ class Node:
 
     async def _witness_loop(self) -> None:
         """Vouches for the broker's log, or says that it is not what it was."""
+        wait = min(self._timings.witness, _SOON_SECONDS)  # trust and documents come first at a start
         while True:
+            await asyncio.sleep(wait)
             await self._disclosure.watch_broker(self._broker.audit)
-            await asyncio.sleep(self._timings.witness)
+            wait = self._timings.witness
 
     async def _uploads_loop(self) -> None:
         """Uploads what changed, as often as the configuration says."""
