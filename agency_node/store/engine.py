@@ -14,6 +14,8 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import StaticPool
 
+from protos.wire.sqlite import RollbackOnClose
+
 BUSY_SECONDS = 30
 _DRIVERS = {
     "sqlite": "sqlite+aiosqlite",
@@ -47,7 +49,9 @@ def open_engine(url: str) -> AsyncEngine:
         return create_async_engine(parsed, pool_pre_ping=True)
     in_memory = parsed.database in (None, "", ":memory:")
     options: dict[str, Any] = {"poolclass": StaticPool} if in_memory else {}
-    engine = create_async_engine(parsed, connect_args={"timeout": BUSY_SECONDS}, **options)
+    engine = create_async_engine(
+        parsed, connect_args={"timeout": BUSY_SECONDS, "factory": RollbackOnClose}, **options
+    )
     _prepare_sqlite(engine)
     return engine
 

@@ -19,6 +19,7 @@ from broker.store.sql_encodings import SqlEncodings, SqlRuns
 from broker.store.sql_holds import SqlHolds
 from broker.store.sql_links import SqlLinks
 from broker.store.sql_relay import SqlAudit, SqlRelay
+from protos.wire.sqlite import RollbackOnClose
 
 _DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psycopg"}
 _SQLITE_SETTINGS = (
@@ -89,7 +90,7 @@ def open_engine(url: str) -> AsyncEngine:
     if not full.startswith("sqlite"):
         # One snapshot for all statements of a transaction, so that a read is consistent.
         return create_async_engine(full, isolation_level="REPEATABLE READ", pool_pre_ping=True)
-    engine = create_async_engine(full)
+    engine = create_async_engine(full, connect_args={"factory": RollbackOnClose})
     event.listen(engine.sync_engine, "connect", _set_up_sqlite)
     event.listen(engine.sync_engine, "begin", _begin)
     return engine
