@@ -103,6 +103,15 @@ def test_the_order_of_pairs_does_not_matter(one_to_one: bool) -> None:
         assert _sets(*solve(subjects, shuffled, one_to_one=one_to_one)) == expected
 
 
+@pytest.mark.parametrize("part", [1, 7, 40])
+@pytest.mark.parametrize("seed", range(5))
+def test_pairs_may_be_solved_in_parts(part: int, seed: int) -> None:
+    subjects, pairs = _tangle(np.random.default_rng(seed))
+    whole = _sets(*solve(subjects, pairs, one_to_one=True))
+    assert any(len(group) == 3 for group in whole)
+    assert _sets(*solve(subjects, pairs, one_to_one=True, part=part)) == whole
+
+
 def test_no_pairs_make_no_groups() -> None:
     subjects = SubjectTable(["a", "b"])
     members, positions = solve(subjects, Candidates.none(), one_to_one=True)
