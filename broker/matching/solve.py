@@ -24,7 +24,6 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,7 +91,7 @@ def solve(
         groups = probabilistic_greedy_solve(
             ordered.take(everything), merge_threshold=MERGE_THRESHOLD, deduplicated=False
         )
-        members, positions = _flat(cast(RawGroups, groups))
+        members, positions = _flat(groups)
     else:
         in_parts = len(subjects.agencies) <= _MOST_AGENCIES
         members, positions = _one_to_one(ordered, part if in_parts else len(pairs))
@@ -101,18 +100,14 @@ def solve(
 
 def _one_to_one(pairs: _Sorted, part: int) -> tuple[Ints, Ints]:
     """Members and positions of their groups."""
-    group = np.arange(len(pairs.party), dtype=np.int64)
-    agencies = np.uint64(1) << pairs.party.astype(np.uint64)
-    kept = np.empty(0, np.int64)
-    members = positions = kept
+    kept = members = positions = np.empty(0, np.int64)
     for start in range(0, len(pairs.first), part):
         new = np.arange(start, min(start + part, len(pairs.first)), dtype=np.int64)
-        useful = _useful(pairs, new, group, agencies)
-        if not len(useful):
-            continue
-        kept = np.concatenate([_useful(pairs, kept, group, agencies), useful])
-        members, positions = _flat(cast(RawGroups, greedy_solve(pairs.take(kept))))
         group, agencies = _state(pairs.party, members, positions)
+        useful = _useful(pairs, np.concatenate([kept, new]), group, agencies)
+        if len(useful) and useful[-1] >= start:
+            kept = useful
+            members, positions = _flat(greedy_solve(pairs.take(kept)))
     return members, positions
 
 
