@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -47,6 +48,8 @@ from protos.wire.relay import ToAgency
 _log = structlog.get_logger("keying")
 #: How soon to look again while a key is being agreed, at first.
 _SOON_SECONDS = 0.25
+#: A step of `KeyAgreement` that takes in a message.
+_Take = Callable[[KeyAgreement, Envelope, Mapping[AgencyId, VerifyKey]], KeyAgreement]
 
 
 class EpochSource(Protocol):
@@ -146,9 +149,12 @@ class KeyingService:
         self._audit = audit
         self._clock = clock
         self._wake = asyncio.Event()
-        mailbox.on("key-commitment", self._on_commitment)
-        mailbox.on("key-contribution", self._on_contribution)
-        mailbox.on("key-dispute", self._on_dispute)
+        for purpose, kind, take in (
+            ("key-commitment", KeyCommitment, KeyAgreement.take_commitment),
+            ("key-contribution", KeyContribution, KeyAgreement.take_contribution),
+            ("key-dispute", KeyDispute, KeyAgreement.take_dispute),
+        ):
+            mailbox.on(purpose, partial(self._on_message, kind, take))
 
     # -- driving
 
@@ -303,20 +309,12 @@ class KeyingService:
 
     # -- messages
 
-    async def _on_commitment(self, tx: NodeTransaction, message: OpenedMessage) -> None:
-        agreement, keys = await self._addressed(tx, message, open_document(KeyCommitment, message.envelope))
+    async def _on_message(
+        self, kind: type[KeyDocument], take: _Take, tx: NodeTransaction, message: OpenedMessage
+    ) -> None:
+        agreement, keys = await self._addressed(tx, message, open_document(kind, message.envelope))
         if agreement is not None:
-            await self._keep(tx, agreement, agreement.take_commitment(message.envelope, keys))
-
-    async def _on_contribution(self, tx: NodeTransaction, message: OpenedMessage) -> None:
-        agreement, keys = await self._addressed(tx, message, open_document(KeyContribution, message.envelope))
-        if agreement is not None:
-            await self._keep(tx, agreement, agreement.take_contribution(message.envelope, keys))
-
-    async def _on_dispute(self, tx: NodeTransaction, message: OpenedMessage) -> None:
-        agreement, keys = await self._addressed(tx, message, open_document(KeyDispute, message.envelope))
-        if agreement is not None:
-            await self._keep(tx, agreement, agreement.take_dispute(message.envelope, keys))
+            await self._keep(tx, agreement, take(agreement, message.envelope, keys))
 
     async def _addressed(
         self, tx: NodeTransaction, message: OpenedMessage, document: KeyDocument
