@@ -22,11 +22,10 @@ from agency_node.store.schema_disclosure import (
 from crypto.audit import AuditEntry, AuditLeaf
 from crypto.merkle import HASH_BYTES, CompleteNode, MerkleFrontier
 from policies.ids import AgencyId
+from protos.wire.databases import chunks
 
 _HEAD_ROW = 1
 _PAGE = 2_000
-#: Values in one `IN (...)`.
-_CHUNK = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,11 +158,9 @@ class AuditRepository:
     async def keys_of(self, subject_macs: Sequence[str]) -> dict[str, DataKey]:
         """As `key_of` for many subjects: those that have a key."""
         found: dict[str, DataKey] = {}
-        for start in range(0, len(subject_macs), _CHUNK):
+        for part in chunks(subject_macs):
             rows = await self._session.execute(
-                sa.select(AUDIT_KEYS).where(
-                    AUDIT_KEYS.c.subject_mac.in_(list(subject_macs[start : start + _CHUNK]))
-                )
+                sa.select(AUDIT_KEYS).where(AUDIT_KEYS.c.subject_mac.in_(part))
             )
             found |= {row.subject_mac: DataKey(row.key_id, row.wrapped) for row in rows}
         return found

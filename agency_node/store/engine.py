@@ -14,7 +14,7 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import StaticPool
 
-from protos.wire.sqlite import RollbackOnClose
+from protos.wire.databases import RollbackOnClose
 
 BUSY_SECONDS = 30
 _DRIVERS = {

@@ -11,8 +11,7 @@ from agency_node.model import HandleEntry
 from agency_node.store.schema import HANDLES
 from agency_node.subjects import SubjectId
 from policies.ids import LinkageId
-
-_CHUNK = 500
+from protos.wire.databases import chunks
 
 
 class HandleRepository:
@@ -26,11 +25,11 @@ class HandleRepository:
     ) -> dict[SubjectId, HandleEntry]:
         """The entries of those subjects that have one."""
         found: dict[SubjectId, HandleEntry] = {}
-        for start in range(0, len(subject_ids), _CHUNK):
+        for part in chunks(subject_ids):
             rows = await self._session.execute(
                 sa.select(HANDLES).where(
                     HANDLES.c.linkage_id == linkage_id,
-                    HANDLES.c.subject_id.in_(list(subject_ids[start : start + _CHUNK])),
+                    HANDLES.c.subject_id.in_(part),
                 )
             )
             for row in rows:
@@ -97,11 +96,10 @@ class HandleRepository:
     ) -> dict[bytes, SubjectId | None]:
         """For each handle that is known, its subject; None for a decoy."""
         found: dict[bytes, SubjectId | None] = {}
-        wanted = list(handles)
-        for start in range(0, len(wanted), _CHUNK):
+        for part in chunks(handles):
             rows = await self._session.execute(
                 sa.select(HANDLES.c.handle, HANDLES.c.subject_id, HANDLES.c.decoy).where(
-                    HANDLES.c.linkage_id == linkage_id, HANDLES.c.handle.in_(wanted[start : start + _CHUNK])
+                    HANDLES.c.linkage_id == linkage_id, HANDLES.c.handle.in_(part)
                 )
             )
             for row in rows:
@@ -162,11 +160,10 @@ class HandleRepository:
 
     async def forget(self, linkage_id: LinkageId, handles: Iterable[bytes]) -> None:
         """Deletes withdrawn subjects' entries."""
-        wanted = list(handles)
-        for start in range(0, len(wanted), _CHUNK):
+        for part in chunks(handles):
             await self._session.execute(
                 sa.delete(HANDLES).where(
                     HANDLES.c.linkage_id == linkage_id,
-                    HANDLES.c.handle.in_(wanted[start : start + _CHUNK]),
+                    HANDLES.c.handle.in_(part),
                 )
             )

@@ -12,9 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from agency_node.model import KnownLink
 from agency_node.store.schema import LINK_CURSORS, LINKS
 from policies.ids import AgencyId, LinkageId
+from protos.wire.databases import chunks
 from protos.wire.linkage import Strength
-
-_CHUNK = 500
 
 
 class LinkRepository:
@@ -48,9 +47,8 @@ class LinkRepository:
     async def recall(self, tokens: Collection[bytes]) -> frozenset[bytes]:
         """Forgets links; which of them were held."""
         held: set[bytes] = set()
-        wanted = list(tokens)
-        for start in range(0, len(wanted), _CHUNK):
-            these = LINKS.c.token.in_(wanted[start : start + _CHUNK])
+        for part in chunks(tokens):
+            these = LINKS.c.token.in_(part)
             held.update(await self._session.scalars(sa.select(LINKS.c.token).where(these)))
             await self._session.execute(sa.delete(LINKS).where(these))
         return frozenset(held)

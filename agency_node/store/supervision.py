@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,9 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from agency_node.disclosure.model import Push, StoredConflict, SupervisionItem
 from agency_node.store.schema_disclosure import CONFLICTS, PUSHES, SUPERVISION
 from policies.ids import AgencyId
-
-#: Values in one `IN (...)`.
-_CHUNK = 500
+from protos.wire.databases import chunks
 
 
 class SupervisionRepository:
@@ -125,7 +123,7 @@ class PushRepository:
 
     async def add(self, tokens: Collection[bytes]) -> None:
         """Links were told or have changed: they are looked at next."""
-        for chunk in _chunks(tokens):
+        for chunk in chunks(sorted(tokens)):
             which = PUSHES.c.token.in_(chunk)
             held = set(await self._session.scalars(sa.select(PUSHES.c.token).where(which)))
             if held:
@@ -159,15 +157,8 @@ class PushRepository:
 
     async def remove(self, tokens: Collection[bytes]) -> None:
         """The links are gone."""
-        for chunk in _chunks(tokens):
+        for chunk in chunks(sorted(tokens)):
             await self._session.execute(sa.delete(PUSHES).where(PUSHES.c.token.in_(chunk)))
-
-
-def _chunks(tokens: Collection[bytes]) -> Iterator[list[bytes]]:
-    """Bounded parts, in an order that does not depend on the process."""
-    ordered = sorted(tokens)
-    for start in range(0, len(ordered), _CHUNK):
-        yield ordered[start : start + _CHUNK]
 
 
 def _moment(seconds: int) -> datetime:

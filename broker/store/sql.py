@@ -19,7 +19,7 @@ from broker.store.sql_encodings import SqlEncodings, SqlRuns
 from broker.store.sql_holds import SqlHolds
 from broker.store.sql_links import SqlLinks
 from broker.store.sql_relay import SqlAudit, SqlRelay
-from protos.wire.sqlite import RollbackOnClose
+from protos.wire.databases import RollbackOnClose
 
 _DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psycopg"}
 _SQLITE_SETTINGS = (

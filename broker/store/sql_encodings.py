@@ -8,8 +8,9 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Row, and_, delete, func, insert, select, update
 
 from broker.store.model import RunRecord, Segment, UploadRecord
-from broker.store.sql_support import SqlRole, chunks, moment, seconds
+from broker.store.sql_support import SqlRole, moment, seconds
 from broker.store.tables import runs, segments, uploads, versions
+from protos.wire.databases import chunks
 from protos.wire.linkage import RunState, UploadMode
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 
-from sqlalchemy import Row, bindparam, delete, insert, select
+from sqlalchemy import Column, Row, Select, bindparam, delete, insert, select
 
 from broker.store.model import MatchedPair, NewEvent, Subject, TokenRecord
-from broker.store.sql_support import SqlRole, chunks, moment, seconds
+from broker.store.sql_support import SqlRole, moment, seconds
 from broker.store.tables import cursors, events, pairs, tokens
+from protos.wire.databases import chunks
 from protos.wire.linkage import Link, LinkEvent, LinkEventKind, Strength
 
+Columns = tuple[object, ...]
+_End = tuple[Column[str], Column[bytes]]
 _REMOVAL = delete(pairs).where(
     pairs.c.linkage == bindparam("of_linkage"),
     pairs.c.first_agency == bindparam("one_agency"),
@@ -30,15 +33,10 @@ class SqlLinks(SqlRole):
 
     async def pairs_of(self, linkage: str, subjects: Collection[Subject]) -> tuple[MatchedPair, ...]:
         """See `LinkStore.pairs_of`."""
-        found: set[Row[tuple[object, ...]]] = set()
-        for agency, part in _by_agency(subjects):
-            for name, handle in (
-                (pairs.c.first_agency, pairs.c.first_handle),
-                (pairs.c.second_agency, pairs.c.second_handle),
-            ):
-                these = (pairs.c.linkage == linkage, name == agency, handle.in_(part))
-                found.update(await self._c.execute(select(pairs).where(*these)))
-        return _ordered(found)
+        ends = ((pairs.c.first_agency, pairs.c.first_handle), (pairs.c.second_agency, pairs.c.second_handle))
+        return _ordered(
+            await self._ending_in(select(pairs).where(pairs.c.linkage == linkage), ends, subjects)
+        )
 
     async def has_pairs(self, linkage: str, agency: str) -> bool:
         """See `LinkStore.has_pairs`."""
@@ -94,14 +92,9 @@ class SqlLinks(SqlRole):
 
     async def tokens_of(self, linkage: str, subjects: Collection[Subject]) -> tuple[TokenRecord, ...]:
         """See `LinkStore.tokens_of`."""
-        found: set[Row[tuple[object, ...]]] = set()
-        for agency, part in _by_agency(subjects):
-            for name, handle in (
-                (tokens.c.recipient, tokens.c.handle),
-                (tokens.c.counterpart, tokens.c.counterpart_handle),
-            ):
-                these = (tokens.c.linkage == linkage, name == agency, handle.in_(part))
-                found.update(await self._c.execute(select(tokens).where(*these, tokens.c.passing.is_(False))))
+        standing = select(tokens).where(tokens.c.linkage == linkage, tokens.c.passing.is_(False))
+        ends = ((tokens.c.recipient, tokens.c.handle), (tokens.c.counterpart, tokens.c.counterpart_handle))
+        found = await self._ending_in(standing, ends, subjects)
         return tuple(sorted((_token(row) for row in found), key=lambda item: item.token))
 
     async def token(self, token: bytes) -> TokenRecord | None:
@@ -205,6 +198,16 @@ class SqlLinks(SqlRole):
         )
         await self._c.execute(delete(events).where(events.c.expires <= seconds(now)))
 
+    async def _ending_in(
+        self, query: Select[Columns], ends: Sequence[_End], subjects: Iterable[Subject]
+    ) -> set[Row[Columns]]:
+        """The rows of a query with one of two ends, each an agency and a handle, among the subjects."""
+        found: set[Row[Columns]] = set()
+        for agency, part in _by_agency(subjects):
+            for name, handle in ends:
+                found.update(await self._c.execute(query.where(name == agency, handle.in_(part))))
+        return found
+
 
 def _by_agency(subjects: Iterable[Subject]) -> Iterator[tuple[str, list[bytes]]]:
     """Agencies with handles of theirs, few enough for one statement."""
@@ -216,7 +219,7 @@ def _by_agency(subjects: Iterable[Subject]) -> Iterator[tuple[str, list[bytes]]]
             yield agency, part
 
 
-def _ordered(rows: Iterable[Row[tuple[object, ...]]]) -> tuple[MatchedPair, ...]:
+def _ordered(rows: Iterable[Row[Columns]]) -> tuple[MatchedPair, ...]:
     found = [
         MatchedPair(
             Subject(row.first_agency, row.first_handle),
@@ -229,7 +232,7 @@ def _ordered(rows: Iterable[Row[tuple[object, ...]]]) -> tuple[MatchedPair, ...]
     return tuple(sorted(found, key=lambda item: (item.first, item.second)))
 
 
-def _token(row: Row[tuple[object, ...]]) -> TokenRecord:
+def _token(row: Row[Columns]) -> TokenRecord:
     return TokenRecord(
         token=row.token,
         linkage=row.linkage,

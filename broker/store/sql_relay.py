@@ -9,8 +9,9 @@ from datetime import datetime
 from sqlalchemy import CursorResult, Row, delete, func, insert, select
 
 from broker.store.model import Envelope, LogNode, MailboxLoad
-from broker.store.sql_support import SqlRole, chunks, moment, seconds
+from broker.store.sql_support import SqlRole, moment, seconds
 from broker.store.tables import checkpoints, leaves, mail, nodes, seen
+from protos.wire.databases import chunks
 from protos.wire.linkage import Strength
 from protos.wire.relay import IncomingMessage, LinkReference
 

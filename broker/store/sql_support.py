@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from itertools import islice
-from typing import TypeVar
 
 from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-#: Parameters of one statement stay well under the least limit of both databases.
-CHUNK = 500
-
-Item = TypeVar("Item")
 Record = Mapping[str, object]
 
 
@@ -26,13 +20,6 @@ def seconds(moment: datetime) -> int:
 def moment(value: int) -> datetime:
     """The inverse of `seconds`, UTC aware."""
     return datetime.fromtimestamp(value, UTC)
-
-
-def chunks(items: Iterable[Item], size: int = CHUNK) -> Iterator[list[Item]]:
-    """The items in lists of at most `size`."""
-    iterator = iter(items)
-    while part := list(islice(iterator, size)):
-        yield part
 
 
 class SqlRole:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from protos.wire.sqlite import RollbackOnClose
+from protos.wire.databases import RollbackOnClose
 
 
 def test_closing_in_the_middle_of_a_statement_gives_up_the_lock(tmp_path: Path) -> None:
