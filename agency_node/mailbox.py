@@ -51,6 +51,8 @@ PURPOSES = frozenset(
         "erasure-notice",
         "erasure-receipt",
         "break-glass-notice",
+        "push-offer",
+        "push-evidence",
         "witness-request",
         "witness-answer",
     }

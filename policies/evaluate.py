@@ -73,6 +73,12 @@ class PolicyEvaluator:
         """The decision on a single field."""
         return self.decide(asker, (request,), ceiling=ceiling)[0]
 
+    @property
+    def ages(self) -> tuple[int | None, ...]:
+        """A record age in days for every answer that ages can bring about, and None for an unknown age."""
+        limits = self._ages or [0]
+        return (None, *limits, limits[-1] + 1)
+
     def _likeness(self, item: FieldRequest) -> tuple[object, ...]:
         """What clauses can see of a field. They only ask whether they list its name and record type, and on
         which side of their limits its age is, so fields that are alike in that get the same answer, and the

@@ -42,7 +42,7 @@ class Case:
 class Refused:
     """Nothing is released; `why` is for this agency's own record, the requester learns the code alone.
 
-    Where even the code would say too much, `told` takes its place.
+    `told` takes its place where the code would say something of what is held.
     """
 
     code: RefusalCode
@@ -54,12 +54,33 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class Closed:
+    """Why nothing that is held may be looked at, for this agency's own record.
+
+    The requester sees what it would see if nothing were held: the same words, at the same time.
+    """
+
+    code: RefusalCode
+    why: str
+    alarm: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Ready:
     """Everything that must be verified before a field is looked at has been."""
 
     active: ActivePolicy
     verified: VerifiedRequest
-    holding: Holding | None
     tally: ApprovalTally
     emergency: bool
-    alarm: str | None
+    known: Holding | Closed
+
+    @property
+    def holding(self) -> Holding | None:
+        """What is held and may be looked at."""
+        return None if isinstance(self.known, Closed) else self.known
+
+    @property
+    def alarm(self) -> str | None:
+        """What somebody must look at."""
+        return self.known.alarm if isinstance(self.known, Closed) else None

@@ -45,6 +45,9 @@ class DisclosureSettings:
     answer_seconds: float = 2.0
     #: How fresh the step-up sign-in of a break-glass claim must be.
     sign_in_minutes: int = 15
+    #: How long after that sign-in the claim may arrive at the provider. Later it is no emergency any more,
+    #: or another one.
+    claim_minutes: int = 60
     #: How often a log that grew is signed and shown to witnesses.
     checkpoint_minutes: int = 15
     #: How often a link is looked at again for something that may be pushed.

@@ -1,7 +1,7 @@
 """What becomes of every field of every record that a request asks for. Pure: nothing is read or written.
 
-Whether a request waits for approvals is decided as if every field were held, fresh and unmarked. So it waits
-whether or not anything is there, and nobody learns from the waiting.
+Whether a request waits for approvals, and for how many, is decided as if every field were held, of every age
+and in every state of consent. So it waits whatever is there, and nobody learns from the waiting.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from datetime import date
 from functools import partial
 from itertools import product
 
-from agency_node.disclosure.records import CONSENT, Holding
+from agency_node.disclosure.records import CONSENT, LAST_CONTACT_MONTH, Holding, record_value
 from agency_node.subjects import CaseRecord
 from policies.access import (
     Asker,
@@ -81,11 +81,10 @@ def weigh(
     items = list(_link_items(asks, agency_name)) if holding is not None else []
     if holding is not None:
         items += _record_items(asks, holding, today)
-    decisions = _decide(evaluator, asker, items, ceiling)
+    items, decisions = _last_only(items, _decide(evaluator, asker, items, ceiling))
     outcomes = tuple(_outcome(item, decision) for item, decision in zip(items, decisions, strict=True))
     released = _released(items, outcomes, new_id)
-    supposed = list(_supposed_items(asks))
-    waits = [*decisions, *_decide(evaluator, asker, supposed, ceiling)]
+    waits = _decide(evaluator, asker, list(_supposed_items(asks, evaluator.ages)), ceiling)
     return Weighed(
         outcomes=outcomes,
         told=_told(items, decisions, outcomes),
@@ -122,10 +121,10 @@ def weigh_push(
             }
         for place in agreed:
             numbers[place].add(clause.number)
-    outcomes = tuple(
-        _outcome(item, Permit(tuple(sorted(found))) if found else Deny(DenyReason.NO_CLAUSE))
-        for item, found in zip(items, numbers, strict=True)
+    items, agreed_on = _last_only(
+        items, [Permit(tuple(sorted(found))) if found else Deny(DenyReason.NO_CLAUSE) for found in numbers]
     )
+    outcomes = tuple(_outcome(item, decision) for item, decision in zip(items, agreed_on, strict=True))
     told = tuple(
         item
         for item in _told(items, [Deny(DenyReason.NO_CLAUSE)] * len(items), outcomes)
@@ -183,15 +182,36 @@ def _record_items(asks: Sequence[RecordAsk], holding: Holding, today: date) -> I
         age = None if record.occurred is None else max(0, (today - record.occurred).days)
         markers = frozenset(_marker(text) for text in record.markers)
         for name in names:
-            value = holding.value(record, name)
+            value = record_value(record, name)
             if value is not None:
                 yield _Item(number, FieldRequest(kind, name, age, markers), _consent(record), value)
 
 
-def _supposed_items(asks: Sequence[RecordAsk]) -> Iterator[_Item]:
+def _supposed_items(asks: Sequence[RecordAsk], ages: Sequence[int | None]) -> Iterator[_Item]:
     for ask in asks:
-        for name in ask.fields:
-            yield _Item(0, FieldRequest(ask.record_type, name, 0), Consent.GIVEN, None)
+        for name, age, consent in product(ask.fields, ages, Consent):
+            yield _Item(0, FieldRequest(ask.record_type, name, age), consent, None)
+
+
+def _last_only(
+    items: Sequence[_Item], decisions: Sequence[FieldDecision]
+) -> tuple[list[_Item], list[FieldDecision]]:
+    """Of the months of contact over records of one type, the last that may be released.
+
+    So a record that is withheld does not show through the month that another one bears.
+    """
+    last: dict[RecordType, int] = {}
+    for place, (item, decision) in enumerate(zip(items, decisions, strict=True)):
+        if item.request.field == LAST_CONTACT_MONTH and isinstance(decision, Permit):
+            best = last.setdefault(item.request.record_type, place)
+            if (item.value or "") > (items[best].value or ""):
+                last[item.request.record_type] = place
+    kept = [
+        place
+        for place, item in enumerate(items)
+        if item.request.field != LAST_CONTACT_MONTH or last.get(item.request.record_type, place) == place
+    ]
+    return [items[place] for place in kept], [decisions[place] for place in kept]
 
 
 def _consent(record: CaseRecord) -> Consent:

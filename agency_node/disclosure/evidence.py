@@ -1,53 +1,52 @@
-"""Whether two agencies mean the same person or place, from keyed evidence (docs/adr/0003).
+"""Evidence that two agencies mean the same person or place, as disclosure makes and checks it.
 
-A person's evidence is that of `agency_node.encoding.identity`: two fields must agree. A place's is over its
-UPRN, house, street and postcode, keyed in the same way; two of them must agree, of which the postcode and the
-street alone are not enough, for neighbours share both.
+What it is made of is in `agency_node.encoding.identity`; why it is needed in docs/adr/0003.
 """
 
 from __future__ import annotations
 
-import hmac
-from collections.abc import Mapping
+from collections.abc import Sequence
 
-from agency_node.encoding.identity import agreeing_fields, identity_evidence
-from agency_node.subjects import Identity, Subject
-from crypto.derive import frame
+from agency_node.encoding.identity import person_evidence, place_evidence, same_person, same_place
+from agency_node.subjects import Subject
 from policies.agreement import SubjectType
+from policies.clauses import PROTECTED_MARKERS
+from policies.disclosure import IdentityEvidence
+from policies.ids import FieldName, HexBytes
+from protos.wire.errors import ErrorCode, RefusedError
 
-FIELDS_TO_AGREE = 2
-PLACE_FIELDS = ("uprn", "house", "street", "postcode")
-#: One of these must be among the fields on which the evidence of a place agrees.
-_SAYS_WHICH_HOUSE = frozenset({"uprn", "house"})
 
+def evidence_of(
+    subject: Subject, kind: SubjectType, key: bytes, request_id: str
+) -> tuple[IdentityEvidence, ...]:
+    """Evidence of a subject's current identity; `key` is `EncodingKeys.identity`.
 
-def evidence_of(subject: Subject, kind: SubjectType, key: bytes, request_id: str) -> dict[str, bytes]:
-    """Evidence of a subject's current identity, by field; `key` is `EncodingKeys.identity`."""
+    Raises:
+        RefusedError: NOT_ALLOWED for a place that is marked as protected: evidence of it is its address.
+    """
     current = subject.identities[0]
-    if kind is SubjectType.PLACE:
-        return _place_evidence(current, key, request_id)
-    return identity_evidence(current, key, request_id)
+    if kind is SubjectType.PERSON:
+        found = person_evidence(current, key, request_id)
+    elif subject.markers & PROTECTED_MARKERS:
+        raise RefusedError(
+            ErrorCode.NOT_ALLOWED,
+            "this place is marked as protected here, and nothing about it is sent; speak to the coordinator",
+        )
+    else:
+        found = place_evidence(current, key, request_id)
+    return tuple(IdentityEvidence(FieldName(name), HexBytes(value.hex())) for name, value in found.items())
 
 
 def confirms(
-    evidence: Mapping[str, bytes], subject: Subject, kind: SubjectType, key: bytes, request_id: str
+    evidence: Sequence[IdentityEvidence],
+    subject: Subject,
+    kind: SubjectType,
+    keys: Sequence[bytes],
+    request_id: str,
 ) -> bool:
-    """Whether the evidence is of this subject, under any identity by which it is or was known."""
-    if kind is SubjectType.PERSON:
-        return len(agreeing_fields(evidence, subject.identities, key, request_id)) >= FIELDS_TO_AGREE
-    return any(
-        _one_place(evidence, _place_evidence(identity, key, request_id)) for identity in subject.identities
-    )
-
-
-def _one_place(evidence: Mapping[str, bytes], own: Mapping[str, bytes]) -> bool:
-    agreeing = {name for name, value in own.items() if hmac.compare_digest(value, evidence.get(name, b""))}
-    return len(agreeing) >= FIELDS_TO_AGREE and bool(agreeing & _SAYS_WHICH_HOUSE)
-
-
-def _place_evidence(identity: Identity, key: bytes, request_id: str) -> dict[str, bytes]:
-    return {
-        name: hmac.digest(key, frame("tallystick/identity/v1", request_id, f"place/{name}", value), "sha256")
-        for name in PLACE_FIELDS
-        if (value := identity.fields.get(name))
-    }
+    """Whether the evidence is of this subject, by any identity by which it is or was known, under any of the
+    identity keys.
+    """
+    values = {str(item.field): bytes.fromhex(item.value) for item in evidence}
+    same = same_person if kind is SubjectType.PERSON else same_place
+    return any(same(values, subject.identities, key, request_id) for key in keys)

@@ -14,22 +14,20 @@ from policies.sharing import SharingPolicy
 
 _WORDS = {
     RefusalCode.NOT_AVAILABLE: (
-        "Nothing can be released. This neither confirms nor denies that anything is held."
+        "Nothing can be released. This neither confirms nor denies that anything is held. If you expected"
+        " something, check names, date of birth and NHS number in your own record, or speak to the agency."
     ),
     RefusalCode.NOT_PERMITTED: "The request is not permitted.",
     RefusalCode.POLICY_NOT_IN_FORCE: "The sharing policy is not in force at the agency that was asked.",
     RefusalCode.REQUEST_EXPIRED: "The request's time was up before it could be answered. Ask again.",
     RefusalCode.REQUEST_WITHDRAWN: "The request was withdrawn.",
-    RefusalCode.IDENTITY_NOT_CONFIRMED: (
-        "The two agencies' records do not agree enough on who is meant. Check the person's details."
-    ),
     RefusalCode.LIMIT_REACHED: "The policy's limit of requests for today is reached. Ask again tomorrow.",
     RefusalCode.CONFLICT_OF_INTEREST: "The officer may not ask about this person.",
 }
 
 
 def refusal_words(code: RefusalCode) -> Prose:
-    """The same words for the same code, always."""
+    """The same words for the same code, always. Codes that stay on the provider's own record have none."""
     return Prose(_WORDS[code])
 
 

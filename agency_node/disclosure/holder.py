@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from agency_node.disclosure.cases import Case, Ready, Refused
+from agency_node.disclosure.cases import Case, Closed, Ready, Refused
 from agency_node.disclosure.context import DisclosureContext, verified_request
 from agency_node.disclosure.decide import Weighed, weigh
 from agency_node.disclosure.evidence import confirms
@@ -35,9 +35,9 @@ from agency_node.disclosure.model import (
     StoredRequest,
 )
 from agency_node.disclosure.provenance import with_provenance
-from agency_node.disclosure.supervision import CONFLICT, Occasion, Supervision
+from agency_node.disclosure.records import Holding
+from agency_node.disclosure.supervision import CONFLICT, IDENTITY, PROBING, Occasion, Supervision
 from agency_node.disclosure.vault import RequestContents
-from agency_node.documents import ActivePolicy
 from agency_node.mailbox import OpenedMessage
 from agency_node.ports import Append
 from agency_node.store.store import NodeTransaction
@@ -59,8 +59,9 @@ from policies.disclosure import (
 from policies.errors import PolicyError
 from policies.ids import Hash256, LinkageId
 from policies.registry import Registry
-from policies.requests import ApprovalTally, VerifiedRequest, tally_approvals
+from policies.requests import VerifiedRequest, tally_approvals
 from policies.sharing import SharingPolicy
+from policies.signing import CLOCK_SKEW
 from policies.vocabulary import Consent, Strength
 from protos.wire.errors import ErrorCode, RefusedError
 from protos.wire.relay import ToAgency
@@ -237,9 +238,7 @@ class Holder:
         if weighed.missing != NO_APPROVALS:
             return await self._wait(tx, case, found, weighed)
         if not weighed.released:
-            why = "nothing is held" if found.holding is None else "no field may be released"
-            refused = Refused(RefusalCode.NOT_AVAILABLE, why, found.active.policy, weighed, found.alarm)
-            return await self._refuse(tx, case, refused)
+            return await self._refuse(tx, case, _nothing(found, weighed))
         try:
             return await self._release(tx, case, found, weighed)
         except AnswerTooLargeError as error:
@@ -275,7 +274,8 @@ class Holder:
         party = policy.party(self._context.me)
         if party is None or party.name_withheld:
             return Refused(RefusalCode.NOT_AVAILABLE, "this agency's name is withheld", policy)
-        return await self._with_holding(tx, case, active, verified, tally)
+        emergency = request.break_glass is not None
+        return Ready(active, verified, tally, emergency, await self._known(tx, case))
 
     async def _objection(self, tx: NodeTransaction, case: Case, policy: SharingPolicy) -> str | None:
         """Why the request is not one under this policy; nothing here depends on what is held."""
@@ -296,52 +296,47 @@ class Holder:
         claim, rules = case.request.break_glass, policy.emergency
         if claim is None or rules is None:
             return False
-        fresh = timedelta(minutes=self._context.settings.sign_in_minutes)
+        settings, signed_in = self._context.settings, claim.authenticated_at
+        fresh = timedelta(minutes=settings.sign_in_minutes)
+        on_its_way = case.stored.created - signed_in
         return (
             case.request.role in rules.officer_roles
             and claim.reason_code in rules.reason_codes
             and case.request.tier <= rules.max_tier
-            and case.request.created - fresh <= claim.authenticated_at <= case.request.created
+            and case.request.created - fresh <= signed_in <= case.request.created
+            and -CLOCK_SKEW <= on_its_way <= timedelta(minutes=settings.claim_minutes)
         )
 
-    async def _with_holding(
-        self,
-        tx: NodeTransaction,
-        case: Case,
-        active: ActivePolicy,
-        verified: VerifiedRequest,
-        tally: ApprovalTally,
-    ) -> Ready | Refused:
-        """What is held about the subject, if both agencies mean the same one."""
-        ctx, link = self._context, case.contents.link
-        emergency = case.request.break_glass is not None
-        linkage = LinkageId(link.linkage_id)
-        if case.contents.subject is None:
-            decoy = await tx.handles.is_decoy(linkage, link.handle)
-            return Ready(active, verified, None, tally, emergency, "probing" if decoy else None)
-        kind, keys = await ctx.identity_keys(tx, linkage, link.epoch, case.registry, case.now)
-        holding = await ctx.reader.holding(case.contents.subject, kind)
+    async def _known(self, tx: NodeTransaction, case: Case) -> Holding | Closed:
+        """What is held about the subject, if both agencies mean the same one and this officer may ask.
+
+        Whatever goes wrong from here on goes wrong only where something is held, and must not show.
+        """
+        try:
+            return await self._held(tx, case)
+        except Exception as error:  # noqa: BLE001 - an error denies, whatever it is, and is on record
+            _log.error("not looked at", request=str(case.request.id), error=type(error).__name__)
+            return Closed(RefusalCode.NOT_AVAILABLE, f"error: {type(error).__name__}")
+
+    async def _held(self, tx: NodeTransaction, case: Case) -> Holding | Closed:
+        ctx, link, request = self._context, case.contents.link, case.request
+        subject = case.contents.subject
+        if subject is None:
+            decoy = await tx.handles.is_decoy(LinkageId(link.linkage_id), link.handle)
+            return Closed(RefusalCode.NOT_AVAILABLE, "nothing is held", PROBING if decoy else None)
+        kind, keys = await ctx.identity_keys(
+            tx, LinkageId(link.linkage_id), link.epoch, case.registry, case.now
+        )
+        holding = await ctx.reader.holding(subject, kind)
         if holding is None:
-            return Ready(active, verified, None, tally, emergency, None)
-        evidence = {str(item.field): bytes.fromhex(item.value) for item in case.request.identity_evidence}
-        if not any(confirms(evidence, holding.subject, kind, key, case.request.id) for key in keys):
-            return Refused(
-                RefusalCode.IDENTITY_NOT_CONFIRMED,
-                "the identity evidence does not agree with the linked subject",
-                active.policy,
-                alarm="identity",
-            )
-        if await self._supervision.conflicted(tx, case.request.officer, case.contents.subject):
-            # That this agency knows of the conflict would itself say something about the subject.
-            return Refused(
-                RefusalCode.CONFLICT_OF_INTEREST,
-                "the officer has a conflict of interest about this subject",
-                active.policy,
-                alarm=CONFLICT,
-                told=RefusalCode.NOT_AVAILABLE,
-            )
-        known = await with_provenance(tx, ctx.vault, holding)
-        return Ready(active, verified, known, tally, emergency, None)
+            return Closed(RefusalCode.NOT_AVAILABLE, "nothing is held")
+        if not confirms(request.identity_evidence, holding.subject, kind, keys, request.id):
+            why = "the identity evidence does not agree with the linked subject"
+            return Closed(RefusalCode.IDENTITY_NOT_CONFIRMED, why, IDENTITY)
+        if await self._supervision.conflicted(tx, request.officer, subject):
+            why = "the officer has a conflict of interest about this subject"
+            return Closed(RefusalCode.CONFLICT_OF_INTEREST, why, CONFLICT)
+        return await with_provenance(tx, ctx.vault, holding)
 
     def _weighed(self, case: Case, ready: Ready) -> Weighed:
         ctx = self._context
@@ -381,6 +376,7 @@ class Holder:
         }
         if ready.alarm:
             body["alarm"] = ready.alarm
+            await self._supervision.alarm(tx, ready.alarm, _occasion(case), str(case.request.officer))
         await self._note(tx, case, AuditAction.DISCLOSURE_DECIDED, body)
         return RequestState.WAITING
 
@@ -567,6 +563,14 @@ class Holder:
             policy=release.policy_hash,
             ref=reference(release.release_hash),
         )
+
+
+def _nothing(ready: Ready, weighed: Weighed) -> Refused:
+    """The refusal where nothing may be released: the requester never learns which reason it has."""
+    known, policy, told = ready.known, ready.active.policy, RefusalCode.NOT_AVAILABLE
+    if isinstance(known, Closed):
+        return Refused(known.code, known.why, policy, weighed, known.alarm, told)
+    return Refused(told, "no field may be released", policy, weighed)
 
 
 def _occasion(case: Case) -> Occasion:

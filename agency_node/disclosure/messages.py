@@ -2,7 +2,7 @@
 
 Whoever watches the relay, and the recipient too, must not tell "nothing held" from "withheld" by the length
 of an answer. So both are the same document, padded to the next of `SIZE_CLASSES`. The notice of a use of
-break-glass is here too.
+break-glass, a withdrawal, and what precedes a push are here too.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from policies.disclosure import (
     DisclosureRefusal,
     DisclosureRelease,
     FieldOutcome,
+    IdentityEvidence,
     Redacted,
 )
 from policies.ids import AgencyId, DocumentId, FieldValue, Hash256, Line, LinkageId, PersonId
@@ -31,11 +32,20 @@ class AnswerTooLargeError(ValueError):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
+class PushProof(Redacted):
+    """Which offer a pushed release follows, and whom the provider means by its link."""
+
+    offer_hash: Hash256
+    identity_evidence: tuple[IdentityEvidence, ...]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class DisclosureAnswer(Redacted):
     """`disclosure-answer/v1`, signed by the provider's node: a release or a refusal, never both.
 
     `outcomes` tells the requester, for record types of which something is released, what became of each
-    field. `request_hash` is absent where nobody asked (a pushed release). `padding` means nothing.
+    field. `request_hash` is absent where nobody asked: a pushed release has `push` instead. `padding` means
+    nothing.
     """
 
     KIND: ClassVar[str] = "disclosure-answer/v1"
@@ -45,10 +55,13 @@ class DisclosureAnswer(Redacted):
     request_hash: Hash256 | None = None
     release: DisclosureRelease | None = None
     refusal: DisclosureRefusal | None = None
+    push: PushProof | None = None
 
     def __post_init__(self) -> None:
         if (self.release is None) == (self.refusal is None):
             raise ValueError("an answer is a release or a refusal")
+        if (self.request_hash is None) != (self.push is not None):
+            raise ValueError("an answer is to a request, or it is pushed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,17 +98,33 @@ class RequestWithdrawal:
 
 
 @dataclass(frozen=True, slots=True)
-class PushOccasion:
-    """`push-occasion/v1`: why something was released without a request. Its hash stands for the request's."""
+class PushOffer:
+    """`push-offer/v1`, signed by the provider's node and addressed by link token: something would be pushed
+    over this link, once the recipient has shown whom it means. It says nothing of what that is.
 
-    KIND: ClassVar[str] = "push-occasion/v1"
+    Its hash stands for a request's in the record of the decision, and binds the evidence of both sides.
+    """
+
+    KIND: ClassVar[str] = "push-offer/v1"
 
     id: DocumentId
     linkage: LinkageId
     policy_hash: Hash256
     provider: AgencyId
     recipient: AgencyId
-    occurred_at: datetime
+    offered_at: datetime
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class PushEvidence(Redacted):
+    """`push-evidence/v1`, signed by the recipient's node: whom it means by the link of an offer."""
+
+    KIND: ClassVar[str] = "push-evidence/v1"
+
+    offer_hash: Hash256
+    recipient: AgencyId
+    identity_evidence: tuple[IdentityEvidence, ...]
+    given_at: datetime
 
 
 def padded(answer: DisclosureAnswer) -> DisclosureAnswer:

@@ -133,8 +133,14 @@ class StoredConflict:
 
 @dataclass(frozen=True, slots=True)
 class Push:
-    """What was last pushed over a link: `digest` of it, and when the link was last looked at."""
+    """What was last pushed over a link: `digest` of it, and when the link was last looked at.
+
+    `offer_hash` is of the offer that waits for the recipient's evidence. While it waits, and after evidence
+    that was of somebody else, no other is made before `no_offer_before`.
+    """
 
     token: bytes = field(repr=False)
     checked: datetime | None
     digest: str
+    offer_hash: str | None = None
+    no_offer_before: datetime | None = None

@@ -1,9 +1,13 @@
 """Releases that nobody asked for: tiers 0 and 1, where a clause of the policy says that they are pushed.
 
 A link that is told or changes is looked at once soon after, and again every hour, so that a changed record
-goes out too. What is the same as what went out last is not sent again. The release is addressed by link
-token, so that the recipient learns from the broker which of its own subjects is meant, and no agency learns
-the other's token. The recipient treats it like an answer: on record, receipted, purged in time.
+goes out too. What is the same as what went out last is not sent again; what is not the same is taken back.
+
+Nothing is pushed on the broker's word. The provider first sends an offer, which says only that there is
+something. The recipient answers with identity evidence of the subject whom it means by the link, made afresh
+for this offer. Only if that is of the provider's subject too is the release decided and sent, with evidence
+of the provider's own. Both are addressed by link token, so no agency learns the other's. The recipient's side
+is in `agency_node.disclosure.pushed`.
 """
 
 from __future__ import annotations
@@ -11,20 +15,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import product
 
 import structlog
 
 from agency_node.disclosure.context import DisclosureContext
 from agency_node.disclosure.decide import Weighed, weigh_push
-from agency_node.disclosure.messages import AnswerTooLargeError, DisclosureAnswer, PushOccasion, padded
-from agency_node.disclosure.model import ReleaseSide, ReleaseState, StoredRelease
-from agency_node.disclosure.provenance import note_received, with_provenance
+from agency_node.disclosure.evidence import confirms, evidence_of
+from agency_node.disclosure.messages import (
+    AnswerTooLargeError,
+    DisclosureAnswer,
+    PushEvidence,
+    PushOffer,
+    PushProof,
+    padded,
+)
+from agency_node.disclosure.model import Push, ReleaseSide, ReleaseState, StoredRelease
+from agency_node.disclosure.provenance import with_provenance
 from agency_node.disclosure.records import Holding
 from agency_node.disclosure.retention import Retention
-from agency_node.disclosure.supervision import Occasion, Supervision
+from agency_node.disclosure.supervision import IDENTITY, Occasion, Supervision
 from agency_node.documents import ActivePolicy
-from agency_node.errors import RetryLaterError
 from agency_node.links import LinkNews, SubjectLink
 from agency_node.mailbox import OpenedMessage
 from agency_node.store.store import NodeTransaction
@@ -38,23 +48,25 @@ from policies.clauses import NO_APPROVALS, Clause
 from policies.codec import document_hash, open_document
 from policies.disclosure import (
     DisclosureDecision,
-    DisclosureReceipt,
     DisclosureRelease,
-    ErasureReason,
     Outcome,
+    RecallReason,
+    RefusalCode,
 )
 from policies.errors import PolicyError
-from policies.ids import AgencyId, Hash256, Line, LinkageId, LinkTokenText, PersonId, Prose
+from policies.ids import AgencyId, Hash256, Line, LinkTokenText, PersonId, Prose
 from policies.registry import Registry
 from policies.sharing import SharingPolicy
 from policies.vocabulary import Consent, OfficerRole, Purpose, Strength
 from protos.wire.errors import ErrorCode, RefusedError
 from protos.wire.linkage import LinkEventKind
-from protos.wire.relay import ToAgency, ToLink
+from protos.wire.relay import ToLink
 
 _log = structlog.get_logger("push")
 
 PUSHED_TIER = 1
+#: How long an offer waits for evidence; so long after wrong evidence no other is made.
+_OFFER_STANDS = timedelta(days=1)
 #: Who is named as the requester in the record of a decision that nobody asked for.
 _NOBODY = PersonId("nobody")
 
@@ -100,7 +112,7 @@ class Pushing:
         for item in due:
             try:
                 async with ctx.store.transaction() as tx:
-                    digest = await self._look(tx, item.token, item.digest, now)
+                    digest = await self._look(tx, item, now)
                     await tx.pushes.looked_at(item.token, now, digest)
             except Exception as error:  # noqa: BLE001 - one link's fault must not hold up the others
                 _log.warning("nothing pushed", error=type(error).__name__)
@@ -109,28 +121,101 @@ class Pushing:
         if due:
             ctx.mailbox.nudge()
 
-    async def _look(self, tx: NodeTransaction, token: bytes, last: str, now: datetime) -> str:
-        """Pushes what has changed over one link; returns the digest of what has been pushed."""
-        found = await self._context.links.by_token(tx, token, now)
+    async def _look(self, tx: NodeTransaction, push: Push, now: datetime) -> str:
+        """Offers what has changed over one link; returns the digest of what stands of what was pushed."""
+        found = await self._context.links.by_token(tx, push.token, now)
         if found is None:
-            await tx.pushes.remove({token})
+            await tx.pushes.remove({push.token})
             return ""
-        for due in await self._due(tx, found, now):
-            weighed = self._weighed(due, now)
-            digest = self._context.vault.item_id("push", _content(weighed))
-            if not weighed.released or digest == last:
-                return last
-            await self._send(tx, due, weighed, now)
-            return digest
-        return last
+        due = await self._due(tx, found, now)
+        if due is None:
+            return push.digest
+        weighed = self._weighed(due, now)
+        if weighed.released and self._digest(weighed) == push.digest:
+            return push.digest
+        if push.digest:
+            await self._take_back(tx, due, now)
+        if weighed.released and (push.no_offer_before is None or now >= push.no_offer_before):
+            await self._offer(tx, due, now)
+        return ""
 
-    async def _due(self, tx: NodeTransaction, found: SubjectLink, now: datetime) -> Sequence[_Due]:
+    def _digest(self, weighed: Weighed) -> str:
+        return self._context.vault.item_id("push", _content(weighed))
+
+    async def _take_back(self, tx: NodeTransaction, due: _Due, now: datetime) -> None:
+        """What was pushed is no longer what may be pushed: a record changed, or was marked since."""
+        link_mac = self._context.vault.link_mac(due.found.link.token)
+        for release in await tx.releases.of_link(ReleaseSide.GIVEN, link_mac):
+            if release.request_id is None and release.state is not ReleaseState.ERASED:
+                await self._retention.take_back_pushed(tx, release, RecallReason.RECORD_WRONG, now)
+
+    async def _offer(self, tx: NodeTransaction, due: _Due, now: datetime) -> None:
+        ctx, link = self._context, due.found.link
+        offer = PushOffer(
+            ctx.new_id(), link.linkage_id, due.active.document_hash, ctx.me, due.peer, offered_at=now
+        )
+        until = now + _OFFER_STANDS
+        await tx.pushes.offered(link.token, document_hash(offer), until)
+        await ctx.mailbox.post(tx, ToLink(link.token), due.peer, "push-offer", ctx.signed(offer), until)
+
+    async def take_evidence(self, tx: NodeTransaction, message: OpenedMessage) -> None:
+        """Pushes over a link, if the recipient means the same subject by it.
+
+        Raises:
+            RefusedError: REQUEST_UNKNOWN for evidence that answers no offer of the present; what the policy
+                and the registry of this moment do not allow.
+        """
+        ctx, now = self._context, message.received.replace(microsecond=0)
+        given = open_document(PushEvidence, message.envelope)
+        push = await tx.pushes.of_offer(given.offer_hash)
+        found = None if push is None else await ctx.links.by_token(tx, push.token, now)
+        due = None if found is None else await self._due(tx, found, now)
+        if push is None or due is None or (due.peer, given.recipient) != (message.sender, message.sender):
+            raise RefusedError(
+                ErrorCode.REQUEST_UNKNOWN, "evidence came that answers no offer of the present"
+            )
+        offer_hash, link = given.offer_hash, due.found.link
+        kind, keys = await ctx.identity_keys(tx, link.linkage_id, link.epoch, due.registry, now)
+        if not confirms(given.identity_evidence, due.holding.subject, kind, keys, offer_hash):
+            await self._note_wrong_subject(tx, due, offer_hash, now)
+            await tx.pushes.answered(push.token, push.digest, now + _OFFER_STANDS)
+            return
+        weighed = self._weighed(due, now)
+        if weighed.released:
+            own = evidence_of(due.holding.subject, kind, keys[0], offer_hash)
+            await self._send(tx, due, weighed, PushProof(offer_hash, own), now)
+        digest = self._digest(weighed) if weighed.released else ""
+        await tx.pushes.answered(push.token, digest)
+
+    async def _note_wrong_subject(
+        self, tx: NodeTransaction, due: _Due, offer_hash: Hash256, now: datetime
+    ) -> None:
+        """The two agencies mean different subjects: nothing is pushed, and somebody looks at it."""
+        ctx, policy_hash = self._context, due.active.document_hash
+        await ctx.log.append(
+            tx,
+            AuditAction.DISCLOSURE_REFUSED,
+            actor=str(ctx.me),
+            subject=due.found.subject_id,
+            policy=policy_hash,
+            ref=reference(offer_hash),
+            body={
+                "pushed": True,
+                "outcome": "refused",
+                "code": RefusalCode.IDENTITY_NOT_CONFIRMED.value,
+                "requester": str(due.peer),
+            },
+        )
+        occasion = Occasion(offer_hash, "", due.peer, policy_hash, now)
+        await self._supervision.alarm(tx, IDENTITY, occasion, ctx.vault.link_mac(due.found.link.token))
+
+    async def _due(self, tx: NodeTransaction, found: SubjectLink, now: datetime) -> _Due | None:
         """The link under the one policy that lets something be pushed over it, if there is one."""
         ctx, link = self._context, found.link
         registry = ctx.registry_at(now)
         peer = link.counterpart
         if peer is None:
-            return ()
+            return None
         for policy_hash, policy, _state in await ctx.book.policies(tx, registry, now):
             clauses = push_clauses(policy, ctx.me, peer)
             party = policy.party(ctx.me)
@@ -144,10 +229,10 @@ class Pushing:
             kind = agreement.agreement.subject_type
             holding = await ctx.reader.holding(found.subject_id, kind)
             if holding is None:
-                return ()
+                return None
             known = await with_provenance(tx, ctx.vault, holding)
-            return (_Due(found, peer, active, clauses, known, registry),)
-        return ()
+            return _Due(found, peer, active, clauses, known, registry)
+        return None
 
     def _weighed(self, due: _Due, now: datetime) -> Weighed:
         ctx = self._context
@@ -168,10 +253,12 @@ class Pushing:
             new_id=ctx.new_id,
         )
 
-    async def _send(self, tx: NodeTransaction, due: _Due, weighed: Weighed, now: datetime) -> None:
+    async def _send(
+        self, tx: NodeTransaction, due: _Due, weighed: Weighed, proof: PushProof, now: datetime
+    ) -> None:
         """Decision, audit entry, note and sealed release in one transaction, as for an answer."""
         ctx, policy = self._context, due.active.policy
-        decision = ctx.signed(self._decision(due, weighed, now))
+        decision = ctx.signed(self._decision(due, weighed, proof.offer_hash, now))
         release = DisclosureRelease(
             id=ctx.new_id(),
             decision_hash=Hash256(decision.digest),
@@ -189,7 +276,7 @@ class Pushing:
             records=weighed.released,
         )
         try:
-            envelope = ctx.signed(padded(DisclosureAnswer(weighed.told, (), release=release)))
+            envelope = ctx.signed(padded(DisclosureAnswer(weighed.told, (), release=release, push=proof)))
         except AnswerTooLargeError as error:
             raise RefusedError(ErrorCode.TOO_LARGE, str(error)) from None
         release_hash = document_hash(release)
@@ -238,18 +325,17 @@ class Pushing:
         occasion = Occasion(release_hash, "", due.peer, due.active.document_hash, now)
         await self._supervision.sample(tx, occasion, policy.safeguards.review_sample_percent)
 
-    def _decision(self, due: _Due, weighed: Weighed, now: datetime) -> DisclosureDecision:
+    def _decision(
+        self, due: _Due, weighed: Weighed, offer_hash: Hash256, now: datetime
+    ) -> DisclosureDecision:
         ctx, policy = self._context, due.active.policy
         party = policy.party(ctx.me)
         if party is None:
             raise AssertionError("a provider is a party")
         clause = due.clauses[0]
-        occasion = PushOccasion(
-            ctx.new_id(), due.found.link.linkage_id, due.active.document_hash, ctx.me, due.peer, now
-        )
         return DisclosureDecision(
             id=ctx.new_id(),
-            request_hash=Hash256(document_hash(occasion)),
+            request_hash=offer_hash,
             policy=policy.id,
             policy_hash=due.active.document_hash,
             provider=ctx.me,
@@ -276,76 +362,6 @@ class Pushing:
             decided_at=now,
         )
 
-    # -- the recipient's side
-
-    async def take(self, tx: NodeTransaction, message: OpenedMessage) -> None:
-        """Keeps a pushed release in the place of earlier ones over the same link, and sends the receipt.
-
-        Raises:
-            RetryLaterError: the link was not told here yet.
-            RefusedError: REQUEST_INVALID for anything that the policy does not let the sender push.
-        """
-        ctx = self._context
-        now = message.received.replace(microsecond=0)
-        release = open_document(DisclosureAnswer, message.envelope).release
-        if release is None or release.request_hash is not None or message.link is None:
-            raise RefusedError(ErrorCode.REQUEST_INVALID, "nothing was asked, and nothing is released")
-        registry = ctx.registry_at(now)
-        linkage = LinkageId(message.link.linkage_id)
-        try:
-            held = await ctx.book.active_policy(tx, release.policy_hash, registry, now, message.sender)
-        except RefusedError:
-            raise RetryLaterError("a release was pushed under a policy that is not in force here") from None
-        policy = held.policy
-        _require_pushable(release, policy, ctx.me, message.sender, linkage)
-        links = await tx.links.of_handle(linkage, message.link.handle)
-        link = next((item for item in links if item.counterpart == message.sender), None)
-        subject = await ctx.links.subject_of_handle(tx, linkage, message.link.handle)
-        if link is None or subject is None:
-            raise RetryLaterError("a release was pushed over a link that is not told here yet")
-        release_hash = document_hash(release)
-        if await tx.releases.get(ReleaseSide.RECEIVED, release_hash) is not None:
-            raise RefusedError(ErrorCode.REQUEST_REPLAYED, "a release was pushed twice")
-        link_mac = ctx.vault.link_mac(link.token)
-        for earlier in await tx.releases.of_link(ReleaseSide.RECEIVED, link_mac):
-            if earlier.request_id is None and earlier.state is ReleaseState.OPEN:
-                await self._retention.purge(tx, earlier, ErasureReason.RECALLED, now)
-        await tx.releases.add(
-            StoredRelease(
-                side=ReleaseSide.RECEIVED,
-                release_hash=release_hash,
-                request_id=None,
-                peer=message.sender,
-                state=ReleaseState.OPEN,
-                policy_hash=release.policy_hash,
-                subject_mac=ctx.vault.subject_mac(subject),
-                link_mac=link_mac,
-                released=release.released_at,
-                purge_after=release.purge_after,
-                wrapped=ctx.vault.wrap_release(release_hash, message.envelope),
-            )
-        )
-        await note_received(tx, ctx.vault, release)
-        body: dict[str, JsonInput] = {
-            "pushed": True,
-            "provider": str(message.sender),
-            "records": len(release.records),
-            "purge_after": release.purge_after.isoformat(),
-        }
-        for action in (AuditAction.DISCLOSURE_RECEIVED, AuditAction.RECEIPT_SENT):
-            await ctx.log.append(
-                tx,
-                action,
-                actor=str(ctx.me),
-                subject=subject,
-                policy=release.policy_hash,
-                ref=reference(release_hash),
-                body=body,
-            )
-        receipt = DisclosureReceipt(ctx.new_id(), Hash256(release_hash), ctx.me, now, release.purge_after)
-        peer = message.sender
-        await ctx.mailbox.post(tx, ToAgency(peer), peer, "disclosure-receipt", ctx.signed(receipt))
-
 
 def push_clauses(policy: SharingPolicy, provider: AgencyId, recipient: AgencyId) -> tuple[Clause, ...]:
     """The clauses under which one party pushes to another."""
@@ -354,34 +370,6 @@ def push_clauses(policy: SharingPolicy, provider: AgencyId, recipient: AgencyId)
         for clause in policy.releases
         if clause.push and provider in clause.providers and recipient in clause.recipients
     )
-
-
-def _require_pushable(
-    release: DisclosureRelease,
-    policy: SharingPolicy,
-    me: AgencyId,
-    sender: AgencyId,
-    linkage: LinkageId,
-) -> None:
-    allowed = {
-        (record_type, name)
-        for clause in push_clauses(policy, sender, me)
-        for record_type, name in product(clause.record_types, clause.fields)
-    }
-    given = {(record.record_type, name) for record in release.records for name in record.fields}
-    longest = release.released_at + timedelta(days=max(1, policy.obligations.retention_days))
-    fits = (
-        (release.provider, release.recipient) == (sender, me)
-        and linkage in policy.linkages
-        and bool(given)
-        and given <= allowed
-        and release.purge_after <= longest
-        and not release.onward_sharing
-    )
-    if not fits:
-        raise RefusedError(
-            ErrorCode.REQUEST_INVALID, "a release was pushed that the policy does not let be pushed"
-        )
 
 
 def _shown(weighed: Weighed) -> dict[str, JsonInput]:

@@ -27,26 +27,14 @@ class Holding:
     subject: Subject
     records: tuple[CaseRecord, ...]
 
-    @property
-    def last_contact(self) -> date | None:
-        """The newest date among records that bear no marker: a marked one must not show through here."""
-        dates = [item.occurred for item in self.records if item.occurred and not item.markers]
-        return max(dates, default=None)
 
-    def value(self, record: CaseRecord, name: str) -> str | None:
-        """A field of a record, read or derived; None where there is nothing to release."""
-        if name == OCCURRED:
-            return record.occurred.isoformat() if record.occurred else None
-        if name == OCCURRED_MONTH:
-            return month(record.occurred)
-        if name == LAST_CONTACT_MONTH:
-            return month(self.last_contact) if record is self._newest(record.record_type) else None
-        return record.fields.get(name) or None
-
-    def _newest(self, record_type: str) -> CaseRecord | None:
-        """The record of a type that carries what is said once for the subject."""
-        of_type = [item for item in self.records if item.record_type == record_type and not item.markers]
-        return max(of_type, key=lambda item: item.occurred or date.min, default=None)
+def record_value(record: CaseRecord, name: str) -> str | None:
+    """A field of a record, read or derived; None where there is nothing to release."""
+    if name == OCCURRED:
+        return record.occurred.isoformat() if record.occurred else None
+    if name in (OCCURRED_MONTH, LAST_CONTACT_MONTH):
+        return month(record.occurred)
+    return record.fields.get(name) or None
 
 
 class RecordReader(Protocol):

@@ -51,15 +51,12 @@ from policies.disclosure import (
     DisclosureRelease,
     DisclosureRequest,
     ErasureReason,
-    IdentityEvidence,
     Urgency,
 )
 from policies.errors import DocumentError, PolicyError
 from policies.ids import (
     AgencyId,
-    FieldName,
     Hash256,
-    HexBytes,
     Line,
     LinkTokenText,
     PersonId,
@@ -134,10 +131,7 @@ class Requester:
                 urgency=urgency,
                 created=now,
                 expires=now + LIFETIMES[urgency],
-                identity_evidence=tuple(
-                    IdentityEvidence(FieldName(name), HexBytes(value.hex()))
-                    for name, value in evidence.items()
-                ),
+                identity_evidence=evidence,
                 provider=provider,
                 break_glass=_claim(draft, now),
             )

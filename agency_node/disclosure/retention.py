@@ -171,7 +171,7 @@ class Retention:
             raise RefusedError(ErrorCode.INVALID_ARGUMENT, f"a recall's reason is one of {reasons}") from None
         pushed = await tx.releases.get(ReleaseSide.GIVEN, str(order.target))
         if pushed is not None and pushed.request_id is None and pushed.state is not ReleaseState.ERASED:
-            await self._take_back_pushed(tx, pushed, reason, now)
+            await self.take_back_pushed(tx, pushed, reason, now)
             return Effect(f"Taken back: {pushed.peer} is told.", policy=pushed.policy_hash)
         stored, releases = await self._given(tx, str(order.target))
         await self._take_back(tx, stored, releases, reason, now)
@@ -231,7 +231,7 @@ class Retention:
             )
         await tx.requests.settle(Direction.RECEIVED, stored.request_id, RequestState.RECALLED)
 
-    async def _take_back_pushed(
+    async def take_back_pushed(
         self, tx: NodeTransaction, release: StoredRelease, reason: RecallReason, now: datetime
     ) -> None:
         """There was no request, and the hash alone says what is meant. It is not pushed again unchanged."""
@@ -318,7 +318,7 @@ class Retention:
             if stored is not None and stored.wrapped is not None:
                 await self._take_back(tx, stored, (release,), RecallReason.SUBJECT_WITHDRAWN, now)
                 continue
-            await self._take_back_pushed(tx, release, RecallReason.SUBJECT_WITHDRAWN, now)
+            await self.take_back_pushed(tx, release, RecallReason.SUBJECT_WITHDRAWN, now)
         if releases:
             _log.info("recalled for a subject's right", releases=len(releases), node=str(ctx.me))
         return len(releases)

@@ -24,6 +24,7 @@ from agency_node.disclosure.model import (
 from agency_node.disclosure.orders import Act, Orders
 from agency_node.disclosure.picture import picture_of
 from agency_node.disclosure.push import PUSHED_TIER, Pushing
+from agency_node.disclosure.pushed import PushedReleases
 from agency_node.disclosure.records import SourceReader
 from agency_node.disclosure.report import subject_report
 from agency_node.disclosure.requester import Requester
@@ -74,6 +75,7 @@ class Disclosure:
         self._requester = Requester(context, self._retention, self._supervision)
         self._approvals = Approvals(context, self._holder, self._supervision)
         self._pushing = Pushing(context, self._retention, self._supervision)
+        self._pushed_here = PushedReleases(context, self._retention)
         self._orders = Orders(
             context,
             {
@@ -97,6 +99,8 @@ class Disclosure:
         mailbox.on("link-recall", self._retention.take_recall)
         mailbox.on("erasure-receipt", self._retention.take_erasure)
         mailbox.on("break-glass-notice", self._requester.take_notice)
+        mailbox.on("push-offer", self._pushed_here.take_offer)
+        mailbox.on("push-evidence", self._pushing.take_evidence)
         mailbox.on("witness-request", self._witnessing.take_request)
         mailbox.on("witness-answer", self._witnessing.take_answer)
         mailbox.on_undeliverable("disclosure-request", self._requester.undeliverable)
@@ -116,7 +120,7 @@ class Disclosure:
 
     async def _take_answer(self, tx: NodeTransaction, message: OpenedMessage) -> None:
         if open_document(DisclosureAnswer, message.envelope).request_hash is None:
-            await self._pushing.take(tx, message)
+            await self._pushed_here.take(tx, message)
         else:
             await self._requester.take_answer(tx, message)
 

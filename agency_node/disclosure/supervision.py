@@ -29,6 +29,8 @@ _log = structlog.get_logger("supervision")
 
 SAMPLE = "sample"
 CONFLICT = "conflict-of-interest"
+IDENTITY = "identity"
+PROBING = "probing"
 MANY_REQUESTS = "many-requests"
 MANY_OFFICERS = "many-officers"
 OUT_OF_CASE = "out-of-case"

@@ -11,7 +11,6 @@ from agency_node.encoding.errors import (
     NarrowProjectionError,
 )
 from agency_node.encoding.hardening import Hardener, Hardening
-from agency_node.encoding.identity import agreeing_fields, identity_evidence
 from agency_node.encoding.keys import EncodingKeys, schema_hash
 from agency_node.encoding.section import EncodingSection, ExactToken, Projection, default_section
 from agency_node.encoding.subjects import EncodedRows, EncodingReport, encode_subjects
@@ -32,12 +31,10 @@ __all__ = [
     "HardeningError",
     "NarrowProjectionError",
     "Projection",
-    "agreeing_fields",
     "decoy_rng",
     "default_section",
     "encode_clks",
     "encode_subjects",
-    "identity_evidence",
     "iter_encode",
     "make_decoys",
     "schema_hash",

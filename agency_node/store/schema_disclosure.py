@@ -170,6 +170,10 @@ PUSHES = sa.Table(
     sa.Column("checked", TIME, nullable=True),
     # Of what was pushed last; empty where nothing was.
     sa.Column("digest", sa.String(64), nullable=False),
+    # Migration `r0005_push_offers` adds these.
+    sa.Column("offer_hash", sa.String(64), nullable=True),
+    sa.Column("no_offer_before", TIME, nullable=True),
+    sa.Index("ix_pushes_by_offer", "offer_hash", unique=True),
 )
 
 # Migration `r0004_provenance` creates this one.

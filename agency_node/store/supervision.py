@@ -127,7 +127,8 @@ class PushRepository:
             which = PUSHES.c.token.in_(chunk)
             held = set(await self._session.scalars(sa.select(PUSHES.c.token).where(which)))
             if held:
-                await self._session.execute(sa.update(PUSHES).where(which).values(checked=None))
+                again = sa.update(PUSHES).where(which).values(checked=None, no_offer_before=None)
+                await self._session.execute(again)
             new = [{"token": token, "checked": None, "digest": ""} for token in chunk if token not in held]
             if new:
                 await self._session.execute(sa.insert(PUSHES), new)
@@ -149,11 +150,25 @@ class PushRepository:
 
     async def looked_at(self, token: bytes, now: datetime, digest: str) -> None:
         """Notes when a link was looked at, and what has been pushed over it."""
-        await self._session.execute(
-            sa.update(PUSHES)
-            .where(PUSHES.c.token == token)
-            .values(checked=int(now.timestamp()), digest=digest)
-        )
+        await self._change(token, checked=int(now.timestamp()), digest=digest)
+
+    async def of_offer(self, offer_hash: str) -> Push | None:
+        """The link over which this was the last offer, while that waits for evidence."""
+        query = sa.select(PUSHES).where(PUSHES.c.offer_hash == offer_hash)
+        row = (await self._session.execute(query)).one_or_none()
+        return None if row is None else _push(row)
+
+    async def offered(self, token: bytes, offer_hash: str, until: datetime) -> None:
+        """An offer was made, which takes the place of an earlier one; no other is made before `until`."""
+        await self._change(token, offer_hash=offer_hash, no_offer_before=int(until.timestamp()))
+
+    async def answered(self, token: bytes, digest: str, no_offer_before: datetime | None = None) -> None:
+        """Evidence has come: what has been pushed now, and when the next offer may be made."""
+        moment = None if no_offer_before is None else int(no_offer_before.timestamp())
+        await self._change(token, digest=digest, offer_hash=None, no_offer_before=moment)
+
+    async def _change(self, token: bytes, **values: str | int | None) -> None:
+        await self._session.execute(sa.update(PUSHES).where(PUSHES.c.token == token).values(**values))
 
     async def remove(self, tokens: Collection[bytes]) -> None:
         """The links are gone."""
@@ -179,4 +194,10 @@ def _item(row: sa.Row[Any]) -> SupervisionItem:
 
 
 def _push(row: sa.Row[Any]) -> Push:
-    return Push(row.token, None if row.checked is None else _moment(row.checked), row.digest)
+    return Push(
+        row.token,
+        None if row.checked is None else _moment(row.checked),
+        row.digest,
+        row.offer_hash,
+        None if row.no_offer_before is None else _moment(row.no_offer_before),
+    )

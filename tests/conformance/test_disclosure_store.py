@@ -235,6 +235,16 @@ async def test_pushes_are_due_when_new_or_long_ago(store: NodeStore) -> None:
         assert await tx.pushes.due(NOW, 1) == (Push(two, None, ""),)
         await tx.pushes.add({one})
         assert await tx.pushes.get(one) == Push(one, None, "e" * 64)
+        until = NOW + timedelta(days=1)
+        await tx.pushes.offered(one, "a" * 64, until)
+        waiting = Push(one, None, "e" * 64, "a" * 64, until)
+        assert await tx.pushes.of_offer("a" * 64) == await tx.pushes.get(one) == waiting
+        assert await tx.pushes.of_offer("b" * 64) is None
+        await tx.pushes.answered(one, "f" * 64)
+        assert await tx.pushes.get(one) == Push(one, None, "f" * 64)
+        await tx.pushes.answered(one, "f" * 64, until)
+        await tx.pushes.add({one})
+        assert await tx.pushes.get(one) == Push(one, None, "f" * 64)
         await tx.pushes.remove({one})
         assert await tx.pushes.get(one) is None
 

@@ -266,15 +266,28 @@ def test_keys_tokens_and_evidence(kind: str) -> None:
     assert exact.hex() == v["exact_key"]
     pairs = [text for field in token["fields"] for text in (field, v["fields"][field])]
     assert mac(exact, frame("tallystick/exact/v1", token["name"], *pairs)).hex() == v["exact_token"]
-    for field, expected in v.get("identity_evidence", {}).items():
-        value = v["fields"][field]
-        if field == "given_names":
-            value = value.split(" ")[0]
-        if field == "date_of_birth":
-            year, *rest = value.split("-")
-            value = " ".join([year, *sorted(rest)])
-        message = frame("tallystick/identity/v1", common["request_id"], field, value)
-        assert mac(purpose("identity"), message).hex() == expected
+    assert v["identity_evidence"]
+    for field, expected in v["identity_evidence"].items():
+        name = f"place/{field}" if kind == "place" else field
+        proofs = {
+            mac(purpose("identity"), frame("tallystick/identity/v2", common["request_id"], name, part))[:8]
+            for part in evidence_parts(field, v["fields"])
+        }
+        assert b"".join(sorted(proofs)).hex() == expected
+
+
+def evidence_parts(field: str, fields: dict[str, str]) -> list[str]:
+    if field == "initial":
+        return [fields["given_names"][0]]
+    if field == "date_of_birth":
+        month, day = fields["birth_day_month"].split("-")
+        parts = [f"year {fields['birth_year']}", f"day or month {month}", f"day or month {day}"]
+        return [*parts[:2], parts[2] + " again" if day == month else parts[2]]
+    value = fields[field]
+    if field not in ("given_names", "family_name"):
+        return [value]
+    letters = f"_{value.split(' ')[0] if field == 'given_names' else value.replace(' ', '')}_"
+    return [letters[at : at + 2] for at in range(len(letters) - 1)]
 
 
 # -- 9 and 10

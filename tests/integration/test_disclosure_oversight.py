@@ -9,13 +9,16 @@ from typing import Any
 
 import pytest
 
+from agency_node.disclosure.messages import PushEvidence
 from agency_node.rpc.ports import EmergencyClaim
+from agency_node.subjects import SubjectId
 from policies.disclosure import BreakGlass
-from policies.ids import Line, Prose
+from policies.ids import Hash256, Line, Prose
 from policies.sharing import SharingPolicy
 from policies.vocabulary import OfficerRole
 from protos.wire.errors import ErrorCode, RefusedError
 from protos.wire.linkage import Link, LinkEvent, LinkEventKind, Strength
+from protos.wire.relay import IncomingMessage, ToAgency
 from tests.integration.test_disclosure_flow import values
 from tests.simulator.disclosure_nodes import (
     EPOCH,
@@ -27,7 +30,7 @@ from tests.simulator.disclosure_nodes import (
     make_world,
     record,
 )
-from tests.simulator.policies import LINKAGE, POLICE, officer, sample_policy
+from tests.simulator.policies import CARE, LINKAGE, POLICE, officer, sample_policy
 
 PRIVACY = ("care.privacy", "privacy_officer")
 TOKEN_AT_CARE = b"T" * 16
@@ -359,6 +362,120 @@ async def test_pushed_once_and_again_when_a_record_changes(world: World) -> None
     items = await world.police.disclosure.picture(SUSAN_AT_POLICE)
     assert [item.fields["risk_band"] for item in items if "risk_band" in item.fields] == ["standard"]
     assert "purged" in await world.police.actions()
+
+
+async def test_what_is_marked_later_is_taken_back_at_the_next_look(world: World) -> None:
+    await told(world)
+    await world.care.disclosure.keep_house()
+    await world.deliver()
+    assert await world.police.disclosure.picture(SUSAN_AT_POLICE)
+    held = world.care.records.records[SUSAN_AT_CARE]
+    world.care.records.records[SUSAN_AT_CARE] = [
+        replace(item, markers=item.markers | {"refuge"}) for item in held
+    ]
+    world.clock.advance(minutes=61)
+    await world.refresh_status()
+    await world.care.disclosure.keep_house()
+    await world.deliver()
+    items = await world.police.disclosure.picture(SUSAN_AT_POLICE)
+    assert {item.record_type for item in items} == {"link"}
+    assert (await world.care.actions()).count("withdrawn") == 1
+    world.care.records.records[SUSAN_AT_CARE] = held
+    world.clock.advance(minutes=61)
+    await world.refresh_status()
+    await world.care.disclosure.keep_house()
+    await world.deliver()
+    items = await world.police.disclosure.picture(SUSAN_AT_POLICE)
+    assert {item.record_type for item in items} == {"link", "risk_assessment"}
+
+
+async def somebody_else_linked(world: World) -> SubjectId:
+    """Another subject of the police, with a link to social care of her own."""
+    other = SubjectId("NOM-9")
+    karen = {"given_names": "KAREN", "family_name": "MARSDEN", "birth_year": "1990"}
+    world.police.records.add(other, karen, [])
+    async with world.police.store.transaction() as tx:
+        await tx.handles.add(LINKAGE, {other: b"k" * 16})
+        known = await tx.links.by_token(TOKEN.raw)
+        assert known is not None
+        await tx.links.put([replace(known, token=b"k" * 16, handle=b"k" * 16)])
+    return other
+
+
+async def test_nothing_is_pushed_to_whom_the_broker_swaps_in(world: World) -> None:
+    """The police mean somebody else by the handle that the broker puts in place of the link's."""
+    other = SubjectId("NOM-9")
+    world.police.records.add(
+        other, {"given_names": "KAREN", "family_name": "MARSDEN", "birth_year": "1990"}, []
+    )
+    async with world.police.store.transaction() as tx:
+        await tx.handles.add(LINKAGE, {other: b"k" * 16})
+        known = await tx.links.by_token(TOKEN.raw)
+        assert known is not None
+        await tx.links.put([replace(known, token=b"k" * 16, handle=b"k" * 16)])
+    await told(world)
+    world.handle_at = {TOKEN_AT_CARE: b"k" * 16}
+    for _ in range(3):
+        await world.care.disclosure.keep_house()
+        await world.deliver()
+        world.clock.advance(minutes=61)
+        await world.refresh_status()
+    assert "disclosure-released" not in await world.care.actions()
+    (refused,) = await world.care.bodies("disclosure-refused")
+    assert refused["code"] == "identity_not_confirmed"
+    assert [item.kind for item in await world.care.disclosure.list_supervision()] == ["identity"]
+    world.handle_at = {TOKEN_AT_CARE: b"p" * 16}
+    world.clock.advance(days=1)
+    await world.refresh_status()
+    await world.care.disclosure.keep_house()
+    await world.deliver()
+    assert await world.police.disclosure.picture(SUSAN_AT_POLICE)
+    assert await world.police.disclosure.picture(other) == ()
+
+
+async def test_a_push_that_the_broker_redirects_on_its_way_is_not_kept(world: World) -> None:
+    other = SubjectId("NOM-9")
+    world.police.records.add(
+        other, {"given_names": "KAREN", "family_name": "MARSDEN", "birth_year": "1990"}, []
+    )
+    async with world.police.store.transaction() as tx:
+        await tx.handles.add(LINKAGE, {other: b"k" * 16})
+        known = await tx.links.by_token(TOKEN.raw)
+        assert known is not None
+        await tx.links.put([replace(known, token=b"k" * 16, handle=b"k" * 16)])
+    await told(world)
+
+    def redirect(message: IncomingMessage) -> IncomingMessage:
+        if message.purpose != "disclosure-answer" or message.link is None:
+            return message
+        return replace(message, link=replace(message.link, handle=b"k" * 16))
+
+    await world.care.disclosure.keep_house()
+    await world.deliver(redirect)
+    assert "disclosure-released" in await world.care.actions()
+    assert await world.police.disclosure.picture(other) == ()
+    assert await world.police.disclosure.picture(SUSAN_AT_POLICE) == ()
+    (body,) = await world.police.bodies("identity-refused")
+    assert body["purpose"] == "disclosure-answer"
+
+
+async def test_evidence_that_answers_no_offer_pushes_nothing(world: World) -> None:
+    await told(world)
+    await world.care.disclosure.keep_house()
+    (offer,) = [item for item in await world.care.queued() if item.purpose == "push-offer"]
+    await world.deliver(lambda message: None if message.purpose == "push-evidence" else message)
+    world.clock.advance(minutes=61)
+    await world.refresh_status()
+    await world.care.disclosure.keep_house()
+    assert "push-offer" not in [item.purpose for item in await world.care.queued()], offer.message_id
+    given = PushEvidence(Hash256("ab" * 32), POLICE, (), world.clock.now)
+    ctx = world.police.disclosure.context
+    async with world.police.store.transaction() as tx:
+        await ctx.mailbox.post(tx, ToAgency(CARE), CARE, "push-evidence", ctx.signed(given))
+    await world.deliver()
+    assert "disclosure-released" not in await world.care.actions()
+    (body,) = await world.care.bodies("identity-refused")
+    assert (body["purpose"], body["code"]) == ("push-evidence", str(ErrorCode.REQUEST_UNKNOWN))
 
 
 async def test_what_was_pushed_is_sampled_and_can_be_taken_back() -> None:

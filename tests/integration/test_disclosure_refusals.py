@@ -302,7 +302,7 @@ async def test_a_handle_that_the_broker_swapped(world: World) -> None:
     world.handle = OTHER_AT_CARE
     request_id = await world.ask()
     await world.deliver()
-    assert await refusal(world, request_id) == "identity_not_confirmed"
+    assert await refusal(world, request_id) == "not_available"
     (body,) = await world.care.bodies("disclosure-refused")
     assert body["alarm"] == "identity"
 

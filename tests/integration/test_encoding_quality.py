@@ -22,6 +22,8 @@ from agency_node.encoding import (
     default_section,
     encode_subjects,
 )
+from agency_node.encoding.identity import person_evidence, same_person
+from agency_node.normalise.names import read_family_name, read_given_names
 from agency_node.subjects import Identity, Subject, SubjectId
 
 THRESHOLD = 0.53
@@ -146,3 +148,46 @@ def test_place_clks_tell_neighbours_from_misspellings() -> None:
     for house in ("28", "29", "37", "127", "25"):
         assert similarity(home, home | {"house": house}) < 0.74
     assert similarity(home, {"house": "3", "street": "MILL LANE", "postcode": "YO17HH"}) < 0.58
+
+
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "linkage"
+
+
+def _people(name: str) -> dict[str, Identity]:
+    found = {}
+    with (SHARED / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            halves = [f"{int(float(row[half])):02}" if row[half] else "" for half in ("dob_mon", "dob_day")]
+            fields = {
+                "given_names": read_given_names(row["pername1"]).outcome.value or "",
+                "family_name": read_family_name(row["pername2"]).outcome.value or "",
+                "birth_year": row["dob_year"].partition(".")[0],
+                "birth_day_month": "-".join(halves) if any(halves) else "",
+                "postcode": row["enumpc"],
+            }
+            found[row["truth"]] = Identity({key: value for key, value in fields.items() if value})
+    return found
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the census benchmark is not on this machine")
+def test_evidence_confirms_the_right_person_and_nobody_else_of_the_household() -> None:
+    census, cis = _people("census"), _people("cis")
+    key = bytes(range(32))
+    homes: dict[tuple[str, str], list[str]] = {}
+    for number, identity in cis.items():
+        fields = identity.fields
+        homes.setdefault((fields.get("postcode", ""), fields.get("family_name", "")), []).append(number)
+    asked = random.Random(1).sample(sorted(census), 1_500)
+    right = wrong = people = others = 0
+    for number in asked:
+        fields = census[number].fields
+        evidence = person_evidence(census[number], key, "r")
+        if number in cis:
+            people += 1
+            right += same_person(evidence, [cis[number]], key, "r")
+        for other in homes.get((fields.get("postcode", ""), fields.get("family_name", "")), []):
+            if other != number:
+                others += 1
+                wrong += same_person(evidence, [cis[other]], key, "r")
+    assert right / people >= 0.9
+    assert others > 1_000 and wrong / others <= 0.002

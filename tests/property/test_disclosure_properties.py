@@ -28,6 +28,7 @@ from policies.disclosure import DisclosureRefusal, FieldOutcome, Outcome, Record
 from policies.evaluate import PolicyEvaluator
 from policies.ids import DocumentId, FieldName, Hash256, Line, Prose, RecordType
 from policies.vocabulary import Consent, OfficerRole, Purpose, Strength
+from protos.wire.errors import ErrorCode, RefusedError
 from tests.simulator.policies import CARE, NOW, POLICE, sample_policy
 
 EVALUATOR = PolicyEvaluator(sample_policy())
@@ -148,9 +149,8 @@ def test_what_is_released_and_told(
     assert {item.record_type for item in weighed.told} <= {item.record_type for item in weighed.released}
     assert "safe address" not in repr(weighed.told)
     # Whether it waits does not say whether anything is there.
-    if not held:
-        assert decide(None).missing == weighed.missing
     nothing = decide(None)
+    assert nothing.missing == weighed.missing
     assert nothing.released == () and nothing.told == ()
 
 
@@ -159,9 +159,19 @@ def test_the_evidence_of_a_place_is_more_than_a_street_and_a_postcode() -> None:
         return Subject(SubjectId("U1"), "place", (Identity(fields),))
 
     here = place(uprn="100", house="14", street="HIGH STREET", postcode="NM12AB")
+    keys = [b"k" * 32, b"l" * 32]
     evidence = evidence_of(here, SubjectType.PLACE, b"k" * 32, "r1")
-    assert confirms(evidence, here, SubjectType.PLACE, b"k" * 32, "r1")
+    assert confirms(evidence, here, SubjectType.PLACE, keys, "r1")
     next_door = place(uprn="101", house="16", street="HIGH STREET", postcode="NM12AB")
-    assert not confirms(evidence, next_door, SubjectType.PLACE, b"k" * 32, "r1")
-    assert not confirms(evidence, here, SubjectType.PLACE, b"k" * 32, "r2")
-    assert not confirms(evidence, here, SubjectType.PLACE, b"x" * 32, "r1")
+    assert not confirms(evidence, next_door, SubjectType.PLACE, keys, "r1")
+    assert not confirms(evidence, here, SubjectType.PLACE, keys, "r2")
+    assert not confirms(evidence, here, SubjectType.PLACE, [b"x" * 32], "r1")
+
+
+@pytest.mark.parametrize("marker", ["refuge", "safe_address"])
+def test_a_protected_place_gives_no_evidence(marker: str) -> None:
+    where = Identity({"uprn": "100", "house": "14", "postcode": "NM12AB"})
+    refuge = Subject(SubjectId("U1"), "place", (where,), frozenset({marker}))
+    with pytest.raises(RefusedError) as refused:
+        evidence_of(refuge, SubjectType.PLACE, b"k" * 32, "r1")
+    assert refused.value.code is ErrorCode.NOT_ALLOWED

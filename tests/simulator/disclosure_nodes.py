@@ -64,6 +64,8 @@ SUSAN = {
     "given_names": "SUSAN",
     "family_name": "MARSDEN",
     "date_of_birth": "1984-03-02",
+    "birth_year": "1984",
+    "birth_day_month": "03-02",
     "postcode": "NM12AB",
 }
 HANDLE_AT_POLICE, HANDLE_AT_CARE = b"p" * 16, b"c" * 16

@@ -25,7 +25,7 @@ from agency_node.encoding import (
 )
 from agency_node.encoding.exact import exact_token
 from agency_node.encoding.hardening import Hardener, Hardening, diffusion_taps
-from agency_node.encoding.identity import identity_evidence
+from agency_node.encoding.identity import person_evidence, place_evidence
 from agency_node.encoding.keys import schema_hash
 from agency_node.subjects import Identity, Subject, SubjectId
 
@@ -111,6 +111,7 @@ def section_vectors(subject_type: Any, fields: dict[str, str]) -> dict[str, Any]
     projection, token = checked.projections[0], checked.exact_tokens[0]
     value = exact_token(token, fields, keys)
     assert value is not None
+    evidence = person_evidence if subject_type == "person" else place_evidence
     return {
         "fields": fields,
         "schema_hash": schema_hash(section),
@@ -120,8 +121,7 @@ def section_vectors(subject_type: Any, fields: dict[str, str]) -> dict[str, Any]
         "hardened_clk": rows.clks[projection.name][0].tobytes().hex(),
         "exact_token": value.hex(),
         "identity_evidence": {
-            field: proof.hex()
-            for field, proof in identity_evidence(Identity(fields), keys.identity, REQUEST).items()
+            field: proof.hex() for field, proof in evidence(Identity(fields), keys.identity, REQUEST).items()
         },
     }
 
