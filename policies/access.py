@@ -47,6 +47,7 @@ class Builtin(StrEnum):
     SAFE_ADDRESS = "safe address or refuge"
     NAME_WITHHELD = "the provider's name is withheld"
     RECEIVED = "received from another agency, which alone may release it"
+    UNKNOWN_MARKER = "marked with a word that the policy does not name"
 
 
 @dataclass(frozen=True, slots=True)

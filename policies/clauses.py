@@ -14,6 +14,8 @@ PROTECTED_MARKERS = frozenset({Marker("safe_address"), Marker("refuge")})
 """A record or field that bears one of these is never released, whatever the clauses say."""
 RECEIVED_MARKER = Marker("received")
 """A record that another agency disclosed bears this one. It is never released: nobody passes it on."""
+BUILT_IN_MARKERS = PROTECTED_MARKERS | {RECEIVED_MARKER}
+"""The markers that every policy knows. What bears one that a policy neither names nor knows is withheld."""
 PROTECTED_FIELDS = frozenset(
     {FieldName("safe_address"), FieldName("refuge_address"), FieldName("refuge_name")}
 )

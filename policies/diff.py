@@ -11,10 +11,10 @@ from enum import StrEnum
 
 from policies.access import Asker, FieldDecision, FieldRequest, NeedsApproval, Permit, Withhold
 from policies.clauses import (
+    BUILT_IN_MARKERS,
     LINK_AGENCY,
     NO_APPROVALS,
     PROTECTED_FIELDS,
-    PROTECTED_MARKERS,
     Approvals,
     Clause,
 )
@@ -167,8 +167,9 @@ def _asker_kind(old: SharingPolicy, new: SharingPolicy, asker: Asker) -> _Kind:
 def _item_kind(old: SharingPolicy, new: SharingPolicy, item: FieldRequest) -> _Kind:
     """All that either version can see of a field: which clauses could speak of it, and the fixed rules."""
     age, kind = item.record_age_days, [item.field in PROTECTED_FIELDS, item.field == LINK_AGENCY]
-    kind.append(not PROTECTED_MARKERS.isdisjoint(item.markers))
+    kind.append(not BUILT_IN_MARKERS.isdisjoint(item.markers))
     for policy in (old, new):
+        kind.append(item.markers <= policy.named_markers)
         for clause in policy.clauses:
             limits = clause.conditions
             most, older = limits.max_record_age_days, limits.older_than_days

@@ -19,6 +19,7 @@ from policies.vocabulary import TIERS, Consent, OfficerRole, Purpose, Strength
 
 OTHER_RECORD = RecordType("any-other-record")
 OTHER_FIELD = FieldName("any-other-field")
+OTHER_MARKER = Marker("any-other-marker")
 V = TypeVar("V")
 
 
@@ -143,11 +144,12 @@ def _ages(clauses: Sequence[Clause]) -> tuple[int | None, ...]:
 
 
 def _markers(clauses: Sequence[Clause]) -> tuple[frozenset[Marker], ...]:
-    """No marker, a protected one, and one for each set of clauses that ask for it.
+    """No marker, a protected one, one for each set of clauses that ask for it, and one that none asks for,
+    alone and with all the others that are asked for.
 
     That of received records is like the protected ones: no clause is asked.
     """
     mentioned = _mentioned(clauses, lambda item: item.conditions.markers or ())
     single = _distinct(mentioned, clauses, lambda item: item.conditions.markers or ())
-    markers = dict.fromkeys((Marker("safe_address"), *single))
-    return (frozenset(), *(frozenset({marker}) for marker in markers))
+    alone = (frozenset({marker}) for marker in (Marker("safe_address"), *single, OTHER_MARKER))
+    return tuple(dict.fromkeys((frozenset(), *alone, frozenset({*single, OTHER_MARKER}))))

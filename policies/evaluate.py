@@ -1,9 +1,9 @@
 """May this field go to that agency, now? The only place from which a `Permit` comes.
 
 In this order, first answer wins: the policy is in force · it lets nobody pass anything on · provider and
-recipient are parties in that capacity · no safe address, nothing that another agency disclosed and no
-withheld name · no withhold clause · a release clause whose approvals are in hand ·
-break-glass · what approvals are missing · deny.
+recipient are parties in that capacity · no safe address, nothing that another agency disclosed, no marker
+that the policy does not name and no withheld name · no withhold clause · a release clause whose approvals
+are in hand · break-glass · what approvals are missing · deny.
 """
 
 from bisect import bisect_left
@@ -23,6 +23,7 @@ from policies.access import (
 )
 from policies.cedar import Answer, Applies, CompiledPolicy, Forbidden, NothingApplies
 from policies.clauses import (
+    BUILT_IN_MARKERS,
     LINK_AGENCY,
     NO_APPROVALS,
     PROTECTED_FIELDS,
@@ -45,6 +46,7 @@ class PolicyEvaluator:
         self._clauses = {clause.number: clause for clause in policy.clauses}
         self._listed = _listings(policy)
         self._ages = _age_limits(policy)
+        self._markers = policy.named_markers | BUILT_IN_MARKERS
 
     def decide(
         self, asker: Asker, requests: Sequence[FieldRequest], *, ceiling: int | None
@@ -104,6 +106,8 @@ class PolicyEvaluator:
             return Withhold((), Builtin.SAFE_ADDRESS)
         if RECEIVED_MARKER in item.markers:
             return Withhold((), Builtin.RECEIVED)
+        if not item.markers <= self._markers:
+            return Withhold((), Builtin.UNKNOWN_MARKER)
         party = self.policy.party(asker.provider)
         if item.field == LINK_AGENCY and (party is None or party.name_withheld):
             return Withhold((), Builtin.NAME_WITHHELD)

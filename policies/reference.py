@@ -37,6 +37,10 @@ def reference_decision(
         return Withhold((), Builtin.SAFE_ADDRESS)
     if "received" in item.markers:
         return Withhold((), Builtin.RECEIVED)
+    if any(
+        all(marker not in (c.conditions.markers or ()) for c in policy.clauses) for marker in item.markers
+    ):
+        return Withhold((), Builtin.UNKNOWN_MARKER)
     if item.field == "agency_name" and any(
         p.agency == asker.provider and p.name_withheld for p in policy.parties
     ):

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import ClassVar
 
 from policies.clauses import Clause, Emergency, Obligations, Safeguards
-from policies.ids import AgencyId, FederationId, Hash256, HttpsUrl, Line, LinkageId, PolicyId, Prose
+from policies.ids import AgencyId, FederationId, Hash256, HttpsUrl, Line, LinkageId, Marker, PolicyId, Prose
 from policies.parties import Governance, Party
 from policies.vocabulary import Effect, Purpose
 
@@ -106,6 +106,11 @@ class SharingPolicy:
     def withholds(self) -> tuple[Clause, ...]:
         """The withhold clauses."""
         return tuple(item for item in self.clauses if item.effect is Effect.WITHHOLD)
+
+    @property
+    def named_markers(self) -> frozenset[Marker]:
+        """The markers that some clause names."""
+        return frozenset(marker for item in self.clauses for marker in item.conditions.markers or ())
 
     def in_force(self, now: datetime) -> bool:
         """Whether `now` is within the policy's time; says nothing of signatures and status."""

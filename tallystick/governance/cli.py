@@ -16,7 +16,7 @@ from policies.authoring import template_names
 from policies.clauses import Approvals
 from policies.diff import diff as what_changed
 from policies.evaluate import PolicyEvaluator
-from policies.ids import AgencyId, Hash256, Prose
+from policies.ids import AgencyId, Hash256, Marker, Prose
 from policies.lifecycle import sign_event
 from policies.lint import Severity
 from policies.lint import lint as find_faults
@@ -136,6 +136,7 @@ def simulate(
     approvals: Annotated[int, typer.Option(min=0, help="Approvals in hand.")] = 0,
     from_provider: Annotated[int, typer.Option(min=0, help="How many of them from the provider.")] = 0,
     age_days: Annotated[int | None, typer.Option(help="How old the record is; unknown if left out.")] = None,
+    marker: Annotated[list[str] | None, typer.Option(help="A marker of the record; may be repeated.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Says what would be released in one situation, field by field. Nothing is disclosed."""
@@ -150,7 +151,8 @@ def simulate(
         consent=consent,
         approvals=Approvals(approvals, from_provider),
     )
-    requests = _mentioned(policy, age_days)
+    markers = frozenset(Marker(word) for word in marker or ())
+    requests = _mentioned(policy, age_days, markers)
     decisions = PolicyEvaluator(policy).decide(asker, requests, ceiling=MAX_TIER)
     rows = [
         {"record_type": str(r.record_type), "field": str(r.field), "decision": str(d)}
@@ -164,7 +166,9 @@ def simulate(
         say(f"{row['record_type']}.{row['field']}".ljust(width) + f"  {row['decision']}")
 
 
-def _mentioned(policy: SharingPolicy, age_days: int | None) -> tuple[FieldRequest, ...]:
+def _mentioned(
+    policy: SharingPolicy, age_days: int | None, markers: frozenset[Marker]
+) -> tuple[FieldRequest, ...]:
     """Every record type and field that a release clause names together, once each."""
     pairs = {
         (record_type, field): None
@@ -172,7 +176,7 @@ def _mentioned(policy: SharingPolicy, age_days: int | None) -> tuple[FieldReques
         for record_type in clause.record_types
         for field in clause.fields
     }
-    return tuple(FieldRequest(record_type, field, age_days) for record_type, field in sorted(pairs))
+    return tuple(FieldRequest(record_type, field, age_days, markers) for record_type, field in sorted(pairs))
 
 
 @policy_app.command()

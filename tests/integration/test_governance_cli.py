@@ -159,6 +159,13 @@ def test_simulate_and_diff_show_decisions(draft_file: Path, tmp_path: Path) -> N
     assert any(
         row["field"] == "summary" and row["decision"].startswith("released") for row in json.loads(approved)
     )
+    for marker, why in (
+        ("refuge", "withheld: safe address or refuge"),
+        ("refugee", "withheld: marked with a word that the policy does not name"),
+        ("legally_privileged", "withheld by clause"),
+    ):
+        marked = json.loads(run("simulate", draft_file, *asked, "--marker", marker).stdout)
+        assert all(row["decision"].startswith(why) for row in marked if row["record_type"] != "link")
     policy = load_policy(draft_file.read_text(), draft_file.name)
     looser = tmp_path / "looser.yaml"
     looser.write_text(

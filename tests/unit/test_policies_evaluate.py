@@ -32,7 +32,7 @@ from policies.clauses import (
     RECEIVED_MARKER,
     Approvals,
 )
-from policies.domain import domain_of
+from policies.domain import OTHER_MARKER, domain_of
 from policies.errors import CompilationError
 from policies.evaluate import PolicyEvaluator
 from policies.ids import AgencyId, FieldName, Marker, RecordType
@@ -62,7 +62,9 @@ RISK = FieldRequest(RecordType("risk_assessment"), FieldName("risk_band"))
 PRIVILEGED = frozenset({Marker("legally_privileged")})
 REFUGE_MARK = frozenset({Marker("refuge")})
 RECEIVED = frozenset({RECEIVED_MARKER})
+REFUGEE = frozenset({Marker("refugee")})
 PASSED_ON = Withhold((), Builtin.RECEIVED)
+UNKNOWN = Withhold((), Builtin.UNKNOWN_MARKER)
 EVERYTHING = replace(ASKER, approvals=Approvals(9, 9), consent=Consent.GIVEN, break_glass=True)
 NO_CLAUSE = Deny(DenyReason.NO_CLAUSE)
 GLASS = replace(ASKER, break_glass=True)
@@ -97,6 +99,9 @@ TABLE: list[tuple[str, Asker, FieldRequest, int | None, FieldDecision]] = [
     ("a refuge", ASKER, replace(EXISTS, markers=REFUGE_MARK), 3, Withhold((), Builtin.SAFE_ADDRESS)),
     ("what another agency disclosed", ASKER, replace(EXISTS, markers=RECEIVED), 3, PASSED_ON),
     ("even with every approval", EVERYTHING, replace(NOTES, markers=RECEIVED), 3, PASSED_ON),
+    ("a marker that no clause names", ASKER, replace(SUMMARY, markers=REFUGEE), 3, UNKNOWN),
+    ("beside one that a clause names", ASKER, replace(NOTES, markers=REFUGEE | PRIVILEGED), 3, UNKNOWN),
+    ("break-glass against such a marker", EVERYTHING, replace(NOTES, markers=REFUGEE), 3, UNKNOWN),
     ("another role", replace(ASKER, role=OfficerRole.CLINICIAN), EXISTS, 3, NO_CLAUSE),
     ("another purpose", replace(ASKER, purpose=Purpose.CRIME_PREVENTION), EXISTS, 3, NO_CLAUSE),
     ("another field", ASKER, FieldRequest(INCIDENT, FieldName("victim_name"), 1), 3, NO_CLAUSE),
@@ -143,6 +148,7 @@ def test_decisions_explain_themselves() -> None:
     assert "needs 2 more approvals, 1 of them from the provider under clause 4" in said
     assert "withheld: safe address or refuge" in said
     assert "withheld: received from another agency, which alone may release it" in said
+    assert "withheld: marked with a word that the policy does not name" in said
     assert "denied: no clause releases it" in said
 
 
@@ -158,6 +164,7 @@ def test_exhaustive_agreement_with_the_reference(name: str, policy: SharingPolic
     """Every case of the whole domain of the policy; approvals vary only where they are asked for."""
     domain = domain_of(policy)
     evaluator = PolicyEvaluator(policy)
+    assert any(OTHER_MARKER in item.markers for item in domain.requests)
     kinds: set[type] = set()
     for asker in domain.askers():
         if asker.approvals != NO_APPROVALS:
@@ -189,6 +196,33 @@ def test_no_combination_passes_on_what_was_received(name: str, policy: SharingPo
         decided = evaluator.decide(asker, marked, ceiling=3)
         assert set(decided) <= {PASSED_ON, Withhold((), Builtin.SAFE_ADDRESS)}
         assert list(decided) == [reference_decision(policy, asker, item, 3) for item in marked]
+
+
+@pytest.mark.parametrize(("name", "policy"), list(_policies()), ids=[name for name, _ in _policies()])
+def test_no_combination_opens_what_bears_an_unknown_marker(name: str, policy: SharingPolicy) -> None:
+    domain = domain_of(policy)
+    evaluator = PolicyEvaluator(policy)
+    for word in ("refugee", "safe-address", "any-other-marker"):
+        marker = frozenset({Marker(word)})
+        marked = [replace(item, markers=item.markers | marker) for item in domain.requests]
+        for (provider, recipient), role in itertools.product(domain.pairs, domain.roles):
+            asker = replace(
+                EVERYTHING, provider=provider, recipient=recipient, role=role, purpose=policy.purposes[0]
+            )
+            decided = evaluator.decide(asker, marked, ceiling=3)
+            assert set(decided) <= {UNKNOWN, Withhold((), Builtin.SAFE_ADDRESS)}
+
+
+def test_a_marker_is_known_to_a_policy_once_a_clause_of_it_names_it() -> None:
+    """Even where that clause says nothing of the record at hand: who drafted it has thought of the word."""
+    marked = replace(RISK, markers=PRIVILEGED)
+    elsewhere = replace(POLICY.clauses[4], record_types=(INCIDENT,))
+    policy = replace(POLICY, clauses=(*POLICY.clauses[:4], elsewhere, *POLICY.clauses[5:]))
+    for asker in (ASKER, EVERYTHING):
+        expected = EVALUATOR.decide_one(asker, RISK, ceiling=3)
+        assert PolicyEvaluator(policy).decide_one(asker, marked, ceiling=3) == expected
+        assert reference_decision(policy, asker, marked, 3) == expected
+        assert not isinstance(expected, Withhold)
 
 
 @pytest.mark.parametrize(("name", "policy"), list(_policies()), ids=[name for name, _ in _policies()])
