@@ -42,6 +42,7 @@ A mapping is one TOML file::
     marker = "refuge"
     column = "placement"
     values = ["REFUGE"]
+    unmarked_values = ["Own tenancy"]   # any other cell counts as marked: see agency_node.mapping_markers
 
 ``full_name`` and ``full_address`` may be mapped instead of their parts. ``[places]`` has the form of
 ``[people]``.
@@ -56,6 +57,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal
 
+from agency_node.mapping_markers import MarkerColumn, read_markers
 from agency_node.mapping_toml import MappingError, TomlFile, TomlTable, suggestion
 from agency_node.normalise import NORMALISERS, DateRule, NormaliseRules
 from agency_node.subjects import SubjectType
@@ -111,27 +113,13 @@ class FieldRule:
 
 
 @dataclass(frozen=True, slots=True)
-class MarkerRule:
-    """Sets ``marker`` where ``column`` holds one of ``values``, or any text where none are given."""
-
-    marker: str
-    column: str
-    values: frozenset[str] = frozenset()
-
-    def applies(self, cells: MappingOf[str, str]) -> bool:
-        """Whether the row carries the marker; case and surrounding spaces do not count."""
-        cell = cells[self.column].strip().casefold()
-        return cell in self.values if self.values else bool(cell)
-
-
-@dataclass(frozen=True, slots=True)
 class TableRule:
     """A file or table whose rows describe subjects, with the column that holds the subject's number."""
 
     table: str
     subject_id: str
     fields: tuple[FieldRule, ...]
-    markers: tuple[MarkerRule, ...] = ()
+    markers: tuple[MarkerColumn, ...] = ()
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -160,6 +148,11 @@ class SubjectRule:
     main: TableRule
     further: tuple[FurtherRule, ...] = ()
 
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The tables that are read, the main one first."""
+        return (self.main.table, *(rule.table.table for rule in self.further))
+
 
 @dataclass(frozen=True, slots=True)
 class RecordFieldRule:
@@ -182,7 +175,7 @@ class RecordRule:
     subject_id: str
     occurred: FieldRule | None
     fields: tuple[RecordFieldRule, ...]
-    markers: tuple[MarkerRule, ...]
+    markers: tuple[MarkerColumn, ...]
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -343,7 +336,7 @@ def _table_rule(
 ) -> TableRule:
     name, subject_id = table.text("table"), table.text("subject_id")
     field_rules = read_field_rules(table, rules)
-    markers = _markers(table) if with_markers else ()
+    markers = read_markers(table) if with_markers else ()
     if finish:
         table.finish()
     return TableRule(name, subject_id, field_rules, markers)
@@ -415,15 +408,6 @@ def _template_columns(table: TomlTable, template: str) -> tuple[str, ...]:
     return tuple(columns)
 
 
-def _markers(table: TomlTable) -> tuple[MarkerRule, ...]:
-    rules: list[MarkerRule] = []
-    for entry in table.tables("markers"):
-        values = frozenset(value.strip().casefold() for value in entry.texts("values"))
-        rules.append(MarkerRule(entry.text("marker"), entry.text("column"), values))
-        entry.finish()
-    return tuple(rules)
-
-
 def _record_rule(table: TomlTable, rules: NormaliseRules) -> RecordRule:
     # an event may well have happened on 1 January
     dates = replace(rules.dates, first_of_january="keep")
@@ -440,7 +424,7 @@ def _record_rule(table: TomlTable, rules: NormaliseRules) -> RecordRule:
         subject_id=table.text("subject_id"),
         occurred=_field_rule(table, "occurred", dates) if table.has("occurred") else None,
         fields=tuple(fields),
-        markers=_markers(table),
+        markers=read_markers(table),
     )
     if fields_table is not None:
         fields_table.finish()
@@ -466,7 +450,6 @@ __all__ = [
     "FieldRule",
     "FurtherRule",
     "MappingError",
-    "MarkerRule",
     "RecordFieldRule",
     "RecordRule",
     "SourceMapping",

@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Final
 
 from agency_node.mapping import CsvSettings, MappingError, SourceMapping, load_mapping
+from agency_node.mapping_markers import standing
 from agency_node.normalise import NormalisationReport, Reason
 from agency_node.sources import JoinedSource, ProblemLog, RowFault, SourceError, open_source
 from agency_node.subjects import Subject, SubjectType
+from policies.clauses import BUILT_IN_MARKERS
 
 _PLURALS: Final[dict[SubjectType, str]] = {"person": "people", "place": "places"}
 _WANTED: Final[dict[SubjectType, tuple[str, ...]]] = {
@@ -38,6 +40,7 @@ class MappingCriticism:
     subjects: dict[SubjectType, int] = field(default_factory=dict)
     identities: dict[SubjectType, int] = field(default_factory=dict)
     markers: dict[str, int] = field(default_factory=dict)
+    marker_effects: dict[str, str] = field(default_factory=dict)
     look_alikes: int = 0
     suggestions: list[str] = field(default_factory=list)
 
@@ -57,6 +60,10 @@ class MappingCriticism:
                 "subjects": self.subjects,
                 "identities": self.identities,
                 "markers": self.markers,
+                "marker_effects": [
+                    {"marker": marker, "built_in": marker in BUILT_IN_MARKERS, "effect": effect}
+                    for marker, effect in self.marker_effects.items()
+                ],
                 "look_alikes": self.look_alikes,
                 "rows_lost": self.problems.rows_lost,
                 "problems_total": self.problems.total,
@@ -98,6 +105,8 @@ class MappingCriticism:
         read.append(f"{self.look_alikes:,} people look like an earlier one (name, date of birth, postcode)")
         read += [f"marker {marker}: {count:,} subjects" for marker, count in sorted(self.markers.items())]
         yield "Read", read
+        if self.marker_effects:
+            yield "Markers", [f"{marker} is {effect}" for marker, effect in self.marker_effects.items()]
         if self.report.fields:
             yield "Fields", self.report.render().splitlines()
         if self.problems.total:
@@ -123,7 +132,7 @@ def check_mapping(mapping: SourceMapping, *, today: date) -> MappingCriticism:
     except SourceError as error:
         return MappingCriticism(NormalisationReport(), ProblemLog(), unusable=[str(error)])
     with source:
-        criticism = MappingCriticism(source.report, source.problems)
+        criticism = MappingCriticism(source.report, source.problems, marker_effects=_marker_effects(mapping))
         criticism.unusable += source.structure_faults()
         if not criticism.unusable:
             try:
@@ -159,6 +168,13 @@ def _read_all(mapping: SourceMapping, source: JoinedSource, criticism: MappingCr
     source.check_side_tables()
 
 
+def _marker_effects(mapping: SourceMapping) -> dict[str, str]:
+    """What each marker of the mapping does, in file order."""
+    columns = [column for subject in mapping.subjects for column in subject.main.markers]
+    columns += [column for record in mapping.records for column in record.markers]
+    return {rule.marker: standing(rule.marker) for column in columns for rule in column.rules}
+
+
 def _likeness(subject: Subject) -> str:
     """A digest of what makes two people look the same, "" where too little is known to say."""
     fields = subject.identities[0].fields
@@ -177,6 +193,8 @@ def _suggestions(mapping: SourceMapping, criticism: MappingCriticism) -> Iterato
         yield "a subject's number should stand in one row only: further names belong in [[people.aliases]]"
     if problems.of(RowFault.UNKNOWN_SUBJECT):
         yield "rows of a side table name subjects that the main table lacks: is it an older extract?"
+    if problems.of(RowFault.UNEXPLAINED_MARK):
+        yield "marker cells that are not explained count as marked: list those that say no in unmarked_values"
     if mapping.on_bad_row == "refuse" and problems.rows_lost:
         yield 'on_bad_row = "refuse": the node would stop at the first of these rows'
     for rule in mapping.subjects:

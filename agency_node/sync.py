@@ -29,7 +29,7 @@ from agency_node.mapping import SubjectRule, load_mapping
 from agency_node.model import HandleEntry, Upload
 from agency_node.pipeline import EncodedChunk, EncodingJob
 from agency_node.ports import AuditSink, Clock, NodeIdentity
-from agency_node.sources import JoinedSource, RawChunk, open_source
+from agency_node.sources import JoinedSource, RawChunk, RowFault, open_source
 from agency_node.spool import BUCKETS, Records, RowLayout, RowSpool, SubjectRows, bucket_range
 from agency_node.store.store import NodeStore, NodeTransaction
 from agency_node.subjects import Subject, SubjectId, SubjectType
@@ -555,6 +555,7 @@ def _counts(reading: EncodingReport, source: JoinedSource) -> dict[str, int]:
         "subjects_read": reading.subjects,
         "rows_encoded": reading.rows,
         "source_rows_lost": source.problems.rows_lost,
+        "source_cells_marked_unexplained": source.problems.of(RowFault.UNEXPLAINED_MARK),
         "rows_dropped_invalid": reading.dropped_rows,
         "identities_surplus": reading.surplus_identities,
     }

@@ -20,6 +20,7 @@ from agency_node.mapping import (
     SubjectRule,
     TableRule,
 )
+from agency_node.mapping_markers import MarkerColumn, markers_of
 from agency_node.normalise import (
     DateReading,
     DateRule,
@@ -85,7 +86,10 @@ class Assembler:
         rule, row = main
         current, names = self._identity(rule, row)
         return Subject(
-            subject_id, subject_type, self.identities(current, names, further), self.markers(rule, row)
+            subject_id,
+            subject_type,
+            self.identities(current, names, further),
+            self._markers(rule.markers, row),
         )
 
     def identities(
@@ -108,10 +112,6 @@ class Assembler:
         for fields in identities:
             unique.setdefault(tuple(sorted(fields.items())), Identity(fields))
         return tuple(unique.values())
-
-    def markers(self, rule: TableRule, row: RawRow) -> frozenset[str]:
-        """The markers that a main row sets, which hold for every record of its subject."""
-        return frozenset(marker.marker for marker in rule.markers if marker.applies(row.cells))
 
     def record(self, rule: RecordRule, row: RawRow, inherited: frozenset[str]) -> CaseRecord | None:
         """The case record of one row, or None (reported) where the row has no record number."""
@@ -140,9 +140,16 @@ class Assembler:
                 )
             elif typed:
                 fields[field.name] = typed
-        markers = inherited | {marker.marker for marker in rule.markers if marker.applies(row.cells)}
+        markers = inherited | self._markers(rule.markers, row)
         subject_id = SubjectId(row.cells[rule.subject_id].strip())
         return CaseRecord(RecordId(record_id), subject_id, rule.record_type, occurred, fields, markers)
+
+    def _markers(self, columns: tuple[MarkerColumn, ...], row: RawRow) -> frozenset[str]:
+        """The markers that a row sets; cells that the mapping does not explain are reported."""
+        for marker in columns:
+            if not marker.explains(row.cells[marker.column]):
+                self._problems.add(Problem(row.table, row.line, marker.column, RowFault.UNEXPLAINED_MARK))
+        return markers_of(columns, row.cells)
 
     def _typed(self, field: RecordFieldRule, text: str) -> str | None:
         """The canonical text of a typed cell, None where it is not of the type."""

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agency_node.mapping import CellRule, FieldRule, SubjectRule, TableRule
+from agency_node.mapping_markers import markers_of
 from agency_node.normalise import (
     DateRule,
     NormalisationReport,
@@ -34,7 +35,7 @@ from agency_node.normalise.names import read_family_name, read_given_names
 from agency_node.normalise.numbers import are_plain_nhs_numbers
 from agency_node.normalise.text import is_blank
 from agency_node.sources.assemble import Assembler
-from agency_node.sources.problems import Problem, ProblemLog
+from agency_node.sources.problems import Problem, ProblemLog, RowFault
 from agency_node.sources.rows import RawChunk, RowBlock
 from agency_node.subjects import Identity, Subject, SubjectId
 
@@ -98,6 +99,7 @@ class ColumnAssembler:
                     values if before is None else [n or o for n, o in zip(values, before, strict=True)]
                 )
             with_more_names.update(reading.remarks())
+        self._note_marks(chunk.main)
         houses, streets = fields.get("house"), fields.get("street")
         if houses is not None and streets is not None:
             fields["address"] = list(map(joined_address, houses, streets))
@@ -106,13 +108,13 @@ class ColumnAssembler:
 
     def subjects(self, chunk: RawChunk, columns: IdentityColumns, count: int) -> tuple[Subject, ...]:
         """The first subjects of a chunk that was read, as objects."""
-        main = self._rule.main
+        marked = self._rule.main.markers
         return tuple(
             Subject(
                 SubjectId(chunk.subjects[place]),
                 chunk.subject_type,
                 columns.identities(place),
-                self._rows.markers(main, chunk.main.row(place)),
+                markers_of(marked, chunk.main.row(place).cells),
             )
             for place in range(min(count, len(chunk)))
         )
@@ -146,6 +148,13 @@ class ColumnAssembler:
             given, family = (by_name[name].read(cells) if name in by_name else "" for name in _NAMES)
             names += read_name(given, family).further
         return names
+
+    def _note_marks(self, block: RowBlock) -> None:
+        for marker in self._rule.main.markers:
+            cells = block.column(marker.column)
+            odd = {cell for cell in set(cells) if not marker.explains(cell)}
+            for line in (line for line, cell in zip(block.lines, cells, strict=True) if cell in odd):
+                self._problems.add(Problem(block.table, line, marker.column, RowFault.UNEXPLAINED_MARK))
 
     def _note_drops(self, block: RowBlock, place: int, column: _Column, counts: tuple[Count, ...]) -> None:
         for count in counts:

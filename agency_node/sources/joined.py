@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Final, Self
 
 from agency_node.mapping import SourceMapping, SubjectRule, TableRule
+from agency_node.mapping_markers import markers_of
 from agency_node.normalise import NormalisationReport
 from agency_node.sources.assemble import Assembler
 from agency_node.sources.errors import BadRowError, SourceError
@@ -81,20 +83,21 @@ class JoinedSource(ABC):
         return self._today
 
     def subject(self, subject_id: SubjectId, subject_type: SubjectType = "person") -> Subject | None:
-        """One subject, or None where the source does not hold it."""
+        """One subject with the markers of all its main rows, or None where the source does not hold it."""
         rule = self._mapping.subject_rule(subject_type)
-        row = self._main_row(rule, subject_id) if rule else None
-        if rule is None or row is None:
+        rows = self._main_rows(rule, subject_id)
+        if rule is None or not rows:
             return None
-        return self._quiet.subjects(rule, self._joined(rule, [subject_id], RowBlock.of([row])))[0]
+        (subject,) = self._quiet.subjects(rule, self._joined(rule, [subject_id], RowBlock.of(rows[:1])))
+        return replace(subject, markers=_markers_of_all(rule, rows))
 
     def records_for(self, subject_id: SubjectId, subject_type: SubjectType = "person") -> list[CaseRecord]:
-        """The case records of one subject; markers of the subject's own row hold for each."""
+        """The case records of one subject; markers of any of the subject's main rows hold for each."""
         rule = self._mapping.subject_rule(subject_type)
-        row = self._main_row(rule, subject_id) if rule else None
-        if rule is None or row is None:
+        rows = self._main_rows(rule, subject_id)
+        if rule is None or not rows:
             return []
-        inherited = self._quiet.markers(rule.main, row)
+        inherited = _markers_of_all(rule, rows)
         records: list[CaseRecord] = []
         for record_rule in self._mapping.records:
             if record_rule.subject_type != subject_type:
@@ -187,12 +190,12 @@ class JoinedSource(ABC):
         sides = (self._find(table.table, table.subject_id, table.columns, subjects) for table in tables)
         return RawChunk(rule.subject_type, subjects, block, tuple(sides))
 
-    def _main_row(self, rule: SubjectRule | None, subject_id: str) -> RawRow | None:
+    def _main_rows(self, rule: SubjectRule | None, subject_id: str) -> Sequence[RawRow]:
+        """The rows of the main table under a number: one, unless the agency listed somebody twice."""
         if rule is None or not subject_id:
-            return None
+            return ()
         main: TableRule = rule.main
-        found = self._find(main.table, main.subject_id, main.columns, [subject_id])
-        return next(iter(found.get(subject_id, ())), None)
+        return self._find(main.table, main.subject_id, main.columns, [subject_id]).get(subject_id, ())
 
     def _check_owner(self, subject_type: SubjectType, column: str, row: RawRow) -> bool:
         subject = row.cells[column].strip()
@@ -201,3 +204,7 @@ class JoinedSource(ABC):
         fault = RowFault.UNKNOWN_SUBJECT if subject else RowFault.NO_SUBJECT_ID
         self._problems.add(Problem(row.table, row.line, column, fault))
         return False
+
+
+def _markers_of_all(rule: SubjectRule, rows: Sequence[RawRow]) -> frozenset[str]:
+    return frozenset().union(*(markers_of(rule.main.markers, row.cells) for row in rows))

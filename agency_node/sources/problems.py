@@ -13,7 +13,8 @@ DEFAULT_LISTED: Final = 200
 
 
 class RowFault(StrEnum):
-    """What is wrong with a whole row; such a row is skipped, or refused where the mapping says so."""
+    """What is wrong with a row, which is skipped, or refused where the mapping says so. With a wrong type or
+    an unexplained mark it stays: it loses one field, or counts as marked."""
 
     TOO_FEW_CELLS = "too-few-cells"
     TOO_MANY_CELLS = "too-many-cells"
@@ -27,6 +28,7 @@ class RowFault(StrEnum):
     UNKNOWN_SUBJECT = "unknown-subject"
     NO_RECORD_ID = "no-record-id"
     WRONG_TYPE = "wrong-type"
+    UNEXPLAINED_MARK = "unexplained-mark"
 
 
 FAULT_EXPLANATIONS: Final[dict[RowFault, str]] = {
@@ -38,11 +40,18 @@ FAULT_EXPLANATIONS: Final[dict[RowFault, str]] = {
     RowFault.NUL_CHARACTER: "a NUL character; is the file really text in this encoding?",
     RowFault.CELL_TOO_LONG: "a cell is longer than is allowed",
     RowFault.NO_SUBJECT_ID: "the subject's number is empty",
-    RowFault.DUPLICATE_SUBJECT_ID: "the subject's number stands in an earlier row too; the first row is used",
+    RowFault.DUPLICATE_SUBJECT_ID: (
+        "the subject's number stands in an earlier row too; the first row is used, with the markers of all"
+    ),
     RowFault.UNKNOWN_SUBJECT: "the subject's number is not in the main table",
     RowFault.NO_RECORD_ID: "the record's number is empty",
     RowFault.WRONG_TYPE: "the cell is not of the type that the mapping states; the field is left out",
+    RowFault.UNEXPLAINED_MARK: (
+        "the cell is none of the marker's values and none that says no; "
+        "the row counts as marked with every marker of the column"
+    ),
 }
+_ROW_STAYS: Final = frozenset({RowFault.WRONG_TYPE, RowFault.UNEXPLAINED_MARK})
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +67,7 @@ class Problem:
     @property
     def drops_row(self) -> bool:
         """Whether the whole row is lost rather than one value."""
-        return isinstance(self.reason, RowFault) and self.reason is not RowFault.WRONG_TYPE
+        return isinstance(self.reason, RowFault) and self.reason not in _ROW_STAYS
 
     def render(self) -> str:
         """``people.csv line 12, column dob: outside the possible range``."""
@@ -125,7 +134,7 @@ class ProblemLog:
         return sum(
             count
             for (_, _, reason), count in self._counts.items()
-            if isinstance(reason, RowFault) and reason is not RowFault.WRONG_TYPE
+            if isinstance(reason, RowFault) and reason not in _ROW_STAYS
         )
 
     def of(self, fault: RowFault) -> int:

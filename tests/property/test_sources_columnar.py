@@ -51,6 +51,15 @@ street = { columns = ["e", "f"] }
 town = { constant = "Leeds" }
 postcode = "g"
 nhs_number = "h"
+[[people.markers]]
+marker = "refuge"
+column = "f"
+values = ["M", "7"]
+unmarked_values = ["Anna"]
+[[people.markers]]
+marker = "restricted"
+column = "f"
+values = ["2"]
 [[people.former_names]]
 table = "names.csv"
 subject_id = "id"
