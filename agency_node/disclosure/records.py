@@ -6,11 +6,14 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date
+from pathlib import Path
 from typing import Protocol
 
 from agency_node.ports import Clock
+from agency_node.sources.errors import SourceError
 from agency_node.sources.ports import SubjectSource
+from agency_node.sources.stamps import SourceStamp
 from agency_node.subjects import CaseRecord, Subject, SubjectId
 from policies.agreement import SubjectType
 
@@ -18,6 +21,8 @@ from policies.agreement import SubjectType
 OCCURRED, OCCURRED_MONTH, LAST_CONTACT_MONTH = "occurred", "occurred_month", "last_contact_month"
 #: The field of a record that says whether the subject agreed to sharing.
 CONSENT = "consent"
+#: How often a source that changes under the reader is read again before nothing is answered.
+_READINGS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,21 +61,16 @@ class RecordReader(Protocol):
 class SourceReader:
     """Reads from the agency's source, in one thread of its own, for sources keep their connection there.
 
-    A source is opened anew after `keep`, so that a changed export is seen; opening indexes a CSV folder,
-    which is too dear for every request.
+    Every answer is of the source as it stands at that moment. A CSV folder is indexed anew when one of its
+    files changed, also while it was read; any source is opened anew when its mapping changed or a day began,
+    for what lies in the future is no record.
     """
 
-    def __init__(
-        self,
-        open_source: Callable[[], SubjectSource],
-        clock: Clock,
-        keep: timedelta = timedelta(seconds=60),
-    ) -> None:
+    def __init__(self, open_source: Callable[[], SubjectSource], mapping: Path, clock: Clock) -> None:
         self._open = open_source
+        self._mapping = mapping
         self._clock = clock
-        self._keep = keep
-        self._source: SubjectSource | None = None
-        self._opened: datetime | None = None
+        self._opened: _Opened | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="records")
 
     async def holding(self, subject: SubjectId, kind: SubjectType) -> Holding | None:
@@ -79,7 +79,7 @@ class SourceReader:
 
     def refresh(self) -> None:
         """See `RecordReader`."""
-        self._opened = None
+        self._thread.submit(self._close_source)
 
     def close(self) -> None:
         """Ends the thread and closes the source."""
@@ -87,24 +87,48 @@ class SourceReader:
         self._thread.shutdown()
 
     def _read(self, subject_id: SubjectId, kind: SubjectType) -> Holding | None:
-        source = self._current()
-        subject = source.subject(subject_id, kind.value)
-        if subject is None:
-            return None
-        return Holding(subject, tuple(source.records_for(subject_id, kind.value)))
-
-    def _current(self) -> SubjectSource:
-        now = self._clock()
-        if self._opened is None or not now - self._keep < self._opened <= now:
+        try:
+            for _ in range(_READINGS):
+                opened = self._current()
+                subject = opened.source.subject(subject_id, kind.value)
+                records = opened.source.records_for(subject_id, kind.value) if subject else []
+                if opened.source.stamp() == opened.data:
+                    return Holding(subject, tuple(records)) if subject else None
+        except BaseException:
             self._close_source()
-        if self._source is None:
-            self._source, self._opened = self._open(), now
-        return self._source
+            raise
+        raise SourceError("the files of the source change faster than they can be read")
+
+    def _current(self) -> _Opened:
+        today, mapping = self._clock().date(), SourceStamp.of([self._mapping])
+        if self._opened is None or not self._opened.is_current(today, mapping):
+            self._close_source()
+            source = self._open()
+            self._opened = _Opened(source, today, mapping, source.stamp())
+        return self._opened
 
     def _close_source(self) -> None:
-        if self._source is not None:
-            self._source.close()
-        self._source = self._opened = None
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            opened.source.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A source, and what it and its mapping were before anything was read from them."""
+
+    source: SubjectSource
+    today: date
+    mapping: SourceStamp
+    data: SourceStamp
+
+    def is_current(self, today: date, mapping: SourceStamp) -> bool:
+        """Whether the source would answer as one that is opened now."""
+        return (
+            self.mapping.is_settled
+            and self.data.is_settled
+            and (self.today, self.mapping, self.data) == (today, mapping, self.source.stamp())
+        )
 
 
 def month(day: date | None) -> str | None:

@@ -337,7 +337,7 @@ def build_disclosure(parts: NodeParts, settings: DisclosureSettings | None = Non
             links=parts.links,
             log=parts.audit,
             vault=Vault(parts.keys.wrapper),
-            reader=SourceReader(opened, parts.clock),
+            reader=SourceReader(opened, parts.config.mapping, parts.clock),
             clock=parts.clock,
             settings=settings or DisclosureSettings(),
         )

@@ -18,7 +18,7 @@ class CsvFolderSource(JoinedSource):
 
     The index takes about the size of those files in ``work_folder`` (by default the system's temporary
     folder) until the source is closed; memory does not grow with the files. Files are read as they were when
-    first needed: open a new source to see later changes.
+    first needed: where ``stamp`` changes, open a new source.
     """
 
     def __init__(self, mapping: SourceMapping, *, today: date, work_folder: Path | None = None) -> None:
@@ -33,6 +33,12 @@ class CsvFolderSource(JoinedSource):
         report = _ignore if table in self._reported else self._bad_row
         self._reported.add(table)
         return read_blocks(self._settings, table, columns, report, size)
+
+    def _files(self) -> Iterator[Path]:
+        mapping = self._mapping
+        subjects = [table for rule in mapping.subjects for table in rule.tables]
+        for table in dict.fromkeys([*subjects, *(record.table for record in mapping.records)]):
+            yield self._settings.folder / table
 
     def _probe(self, table: str, columns: tuple[str, ...]) -> None:
         next(read_blocks(self._settings, table, columns, _ignore, 1), None)

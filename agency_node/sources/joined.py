@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -17,6 +17,7 @@ from agency_node.sources.errors import BadRowError, SourceError
 from agency_node.sources.index import RowIndex
 from agency_node.sources.problems import Problem, ProblemLog, RowFault
 from agency_node.sources.rows import RawChunk, RawRow, RowBlock
+from agency_node.sources.stamps import SourceStamp
 from agency_node.subjects import CaseRecord, Subject, SubjectId, SubjectType
 
 BLOCK_ROWS: Final = 2_000
@@ -135,6 +136,9 @@ class JoinedSource(ABC):
         """How many of the keys were given before, in this call or an earlier one."""
         return self._index.first_time("repeated", keys).count(False)
 
+    def stamp(self) -> SourceStamp:
+        return SourceStamp.of(self._files())
+
     def close(self) -> None:
         self._index.close()
 
@@ -147,6 +151,10 @@ class JoinedSource(ABC):
     @abstractmethod
     def _scan(self, table: str, columns: tuple[str, ...], size: int) -> Iterator[RowBlock]:
         """Every well-formed row of a table, in blocks of at most ``size``."""
+
+    @abstractmethod
+    def _files(self) -> Iterable[Path]:
+        """The files whose rows are kept once they were read."""
 
     @abstractmethod
     def _probe(self, table: str, columns: tuple[str, ...]) -> None:

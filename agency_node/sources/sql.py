@@ -1,7 +1,8 @@
 """Any database that SQLAlchemy can reach as a source of subjects and case records. It only ever reads.
 
 The main table is streamed in the order of the subject's number; side tables are read for one chunk of
-subjects at a time, so they want an index on that column. No message shows the URL, which may hold a password,
+subjects at a time, so they want an index on that column. Every question is a transaction of its own, so it is
+answered from what was committed before it. No message shows the URL, which may hold a password,
 nor a driver's own text, which may hold data.
 """
 
@@ -16,6 +17,7 @@ from typing import Final
 from sqlalchemy import Column, Engine, MetaData, Table, create_engine, inspect, select
 from sqlalchemy.engine import Connection, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, NoSuchTableError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from agency_node.mapping import SourceMapping, SqlSettings
 from agency_node.mapping_toml import suggestion
@@ -56,6 +58,9 @@ class SqlSource(JoinedSource):
                     yield RowBlock(table, columns, lines, tuple(zip(*cells, strict=True)))
         except SQLAlchemyError as error:
             raise self._failure(f"table {table} cannot be read", error) from None
+
+    def _files(self) -> tuple[Path, ...]:
+        return ()
 
     def _probe(self, table: str, columns: tuple[str, ...]) -> None:
         self._table(table, columns)
@@ -115,7 +120,10 @@ def _engine(url: str) -> tuple[Engine, str]:
     try:
         parsed = make_url(url)
         where = f"database {parsed.get_backend_name()}" + (f" at {parsed.host}" if parsed.host else "")
-        return create_engine(parsed, hide_parameters=True), where
+        # a file that was put in the database's place is seen by new connections only
+        is_file = parsed.get_backend_name() == "sqlite"
+        options: dict[str, object] = {"poolclass": NullPool} if is_file else {"pool_pre_ping": True}
+        return create_engine(parsed, hide_parameters=True, **options), where
     except (ArgumentError, NoSuchModuleError, ValueError):
         raise SourceError(
             "the database URL cannot be read; its form is dialect+driver://user:password@host/name"

@@ -232,7 +232,6 @@ async def test_nobody_passes_on_what_it_got(quiet: Town) -> None:
     quiet.risks(POLICE, [("p3", copied.provenance.record_id, "high"), ("p3", "OWN-1", "medium")])
     assert (await quiet.order(CARE, "recall-release", copied.request_id)).startswith("Taken back")
     await quiet.until_action(POLICE, "purged")
-    quiet.disclosure(POLICE).context.reader.refresh()
     second = await quiet.ask(NHS, POLICE, 3)
     assert await quiet.answered(NHS, second) == "released"
     items = [item for item in await quiet.received(NHS, 3) if item.request_id == second]
