@@ -70,6 +70,9 @@ class MatchState:
         self._writer = Lock()
         self._lock = Lock()
 
+    def __repr__(self) -> str:
+        return f"MatchState({self.subject_count():,} subjects, {self.pair_count():,} pairs)"
+
     @classmethod
     def build(
         cls,
