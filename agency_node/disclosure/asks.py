@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from agency_node.rpc.ports import RequestDraft
 from policies.clauses import NO_APPROVALS, PROTECTED_FIELDS, Approvals, Clause
@@ -21,6 +21,7 @@ from policies.ids import (
 )
 from policies.registry import Registry
 from policies.sharing import SharingPolicy
+from policies.signing import CLOCK_SKEW
 from policies.vocabulary import OfficerRole, Purpose
 from protos.wire.errors import ErrorCode, RefusedError
 
@@ -153,22 +154,17 @@ def require_emergency(policy: SharingPolicy, role: OfficerRole, draft: RequestDr
 def require_fitting(
     release: DisclosureRelease,
     request: DisclosureRequest,
-    policy: SharingPolicy,
     recipient: AgencyId,
     provider: AgencyId,
 ) -> None:
-    """A release must be the answer to this very request, with nothing in it that was not asked for.
-
-    Nor may it invite this agency to pass it on.
-    """
+    """A release must be the answer to this very request, with nothing in it that was not asked for."""
     same = (release.provider, release.recipient) == (provider, recipient) and (
         release.policy_hash,
         release.link_token,
     ) == (request.policy_hash, request.link_token)
     asked = {(ask.record_type, name) for ask in request.asks for name in ask.fields}
     given = {(record.record_type, name) for record in release.records for name in record.fields}
-    longest = release.released_at + timedelta(days=max(1, policy.obligations.retention_days))
-    if not same or not given <= asked or release.purge_after > longest or release.onward_sharing:
+    if not same or not given <= asked or release.released_at < request.created - CLOCK_SKEW:
         raise RefusedError(
             ErrorCode.REQUEST_INVALID, "a release does not fit the request that it answers; it was not kept"
         )

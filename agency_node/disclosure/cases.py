@@ -16,6 +16,7 @@ from policies.ids import Hash256
 from policies.registry import Registry
 from policies.requests import ApprovalTally, VerifiedRequest
 from policies.sharing import SharingPolicy
+from policies.vocabulary import Strength
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,7 @@ class Ready:
     verified: VerifiedRequest
     tally: ApprovalTally
     emergency: bool
+    strength: Strength
     known: Holding | Closed
 
     @property

@@ -78,9 +78,12 @@ def weigh(
     `holding` is None where nothing is held, or nothing may be looked at. `asker` gives the asker for a state
     of consent; `ceiling` is the highest tier that the policy allows at this moment.
     """
-    items = list(_link_items(asks, agency_name)) if holding is not None else []
+    items: list[_Item] = []
     if holding is not None:
-        items += _record_items(asks, holding, today)
+        items = [
+            *_link_items(asks, agency_name, _markers(evaluator, holding)),
+            *_record_items(asks, holding, today),
+        ]
     items, decisions = _last_only(items, _decide(evaluator, asker, items, ceiling))
     outcomes = tuple(_outcome(item, decision) for item, decision in zip(items, decisions, strict=True))
     released = _released(items, outcomes, new_id)
@@ -108,7 +111,10 @@ def weigh_push(
     """Decides what goes out without a request: whatever one of the push clauses releases to *every* role and
     purpose that it names, for nobody knows yet who will read it."""
     asks = _asks_of(clauses)
-    items = [*_link_items(asks, agency_name), *_record_items(asks, holding, today)]
+    items = [
+        *_link_items(asks, agency_name, _markers(evaluator, holding)),
+        *_record_items(asks, holding, today),
+    ]
     numbers: list[set[int]] = [set() for _ in items]
     for clause in clauses:
         agreed = set(range(len(items)))
@@ -160,14 +166,23 @@ def _decide(
     return decisions
 
 
-def _link_items(asks: Sequence[RecordAsk], agency_name: str) -> Iterator[_Item]:
+def _markers(evaluator: PolicyEvaluator, holding: Holding) -> frozenset[Marker]:
+    """The subject's own markers that clauses of the policy name: they count for the link itself too.
+
+    Where a person must not be found out is not in that, and says nothing against that there is contact.
+    """
+    return frozenset(_marker(text) for text in holding.subject.markers) & evaluator.markers
+
+
+def _link_items(asks: Sequence[RecordAsk], agency_name: str, markers: frozenset[Marker]) -> Iterator[_Item]:
     """Tier 0: that there is a link, and with whom. Record 0."""
     for ask in asks:
         if ask.record_type == LINK_RECORD:
             for name in ask.fields:
                 value = {LINK_EXISTS: "yes", LINK_AGENCY: agency_name}.get(name)
                 if value is not None:
-                    yield _Item(0, FieldRequest(LINK_RECORD, name, 0), Consent.NOT_RECORDED, value)
+                    asked = FieldRequest(LINK_RECORD, name, 0, markers)
+                    yield _Item(0, asked, Consent.NOT_RECORDED, value)
 
 
 def _record_items(asks: Sequence[RecordAsk], holding: Holding, today: date) -> Iterator[_Item]:
@@ -179,7 +194,8 @@ def _record_items(asks: Sequence[RecordAsk], holding: Holding, today: date) -> I
         if not names:
             continue
         kind = RecordType(record.record_type)
-        age = None if record.occurred is None else max(0, (today - record.occurred).days)
+        # A date that has yet to come is a slip, and the age is not known.
+        age = None if record.occurred is None or record.occurred > today else (today - record.occurred).days
         markers = frozenset(_marker(text) for text in record.markers)
         for name in names:
             value = record_value(record, name)

@@ -275,7 +275,16 @@ class Holder:
         if party is None or party.name_withheld:
             return Refused(RefusalCode.NOT_AVAILABLE, "this agency's name is withheld", policy)
         emergency = request.break_glass is not None
-        return Ready(active, verified, tally, emergency, await self._known(tx, case))
+        strength = await self._strength(tx, case)
+        return Ready(active, verified, tally, emergency, strength, await self._known(tx, case))
+
+    async def _strength(self, tx: NodeTransaction, case: Case) -> Strength:
+        """The band of the link: what the broker says now, but no more than it told this agency."""
+        link = case.contents.link
+        known = await tx.links.of_handle(LinkageId(link.linkage_id), link.handle)
+        told = [item.strength for item in known if item.counterpart == case.request.requester]
+        said = [Strength(item.value) for item in (link.strength, *told)]
+        return min(said, key=lambda item: item.rank)
 
     async def _objection(self, tx: NodeTransaction, case: Case, policy: SharingPolicy) -> str | None:
         """Why the request is not one under this policy; nothing here depends on what is held."""
@@ -345,7 +354,7 @@ class Holder:
         def asker(consent: Consent) -> Asker:
             return ready.verified.asker(
                 ctx.me,
-                Strength(case.contents.link.strength.value),
+                ready.strength,
                 consent,
                 ready.tally.approvals,
                 break_glass=ready.emergency,

@@ -53,8 +53,8 @@ def _own(context: DisclosureContext, holding: Holding) -> Iterator[PictureItem]:
 
 
 def _received(context: DisclosureContext, release: StoredRelease, wrapped: bytes) -> Iterator[PictureItem]:
-    envelope = context.vault.open_release(release.release_hash, wrapped)
-    answer = open_document(DisclosureAnswer, envelope)
+    kept = context.vault.open_release(release.release_hash, wrapped)
+    answer = open_document(DisclosureAnswer, kept.answer)
     if answer.release is None:
         return
     withheld = _withheld(answer.outcomes)

@@ -8,15 +8,15 @@ receipted, purged in time.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import product
 
 from agency_node.disclosure.context import DisclosureContext
 from agency_node.disclosure.evidence import confirms, evidence_of
 from agency_node.disclosure.messages import DisclosureAnswer, PushEvidence, PushOffer
-from agency_node.disclosure.model import ReleaseSide, ReleaseState, StoredRelease
-from agency_node.disclosure.provenance import note_received
+from agency_node.disclosure.model import ReleaseSide, ReleaseState
 from agency_node.disclosure.push import push_clauses
+from agency_node.disclosure.received import Arrived, keep_release, require_keepable
 from agency_node.disclosure.records import Holding
 from agency_node.disclosure.retention import Retention
 from agency_node.errors import RetryLaterError
@@ -24,11 +24,9 @@ from agency_node.mailbox import OpenedMessage
 from agency_node.model import KnownLink
 from agency_node.store.store import NodeTransaction
 from agency_node.subjects import SubjectId
-from crypto.audit import AuditAction, reference
-from crypto.canonical import JsonInput
 from policies.agreement import SubjectType
-from policies.codec import document_hash, open_document
-from policies.disclosure import DisclosureReceipt, DisclosureRelease, ErasureReason
+from policies.codec import open_document
+from policies.disclosure import DisclosureRelease, ErasureReason
 from policies.ids import AgencyId, Hash256, LinkageId
 from policies.sharing import SharingPolicy
 from protos.wire.errors import ErrorCode, RefusedError
@@ -114,53 +112,19 @@ class PushedReleases:
             raise RefusedError(ErrorCode.REQUEST_INVALID, "nothing was asked, and nothing is released")
         meant = await self._meant(tx, message, release.policy_hash, now)
         policy, link, subject = meant.policy, meant.link, meant.subject_id
+        require_keepable(release, policy, now)
         _require_pushable(release, policy, ctx.me, message.sender, link.linkage_id)
         if not confirms(
             proof.identity_evidence, meant.holding.subject, meant.kind, meant.keys, proof.offer_hash
         ):
             raise RefusedError(ErrorCode.REQUEST_INVALID, "a release was pushed about somebody else")
-        release_hash = document_hash(release)
-        if await tx.releases.get(ReleaseSide.RECEIVED, release_hash) is not None:
-            raise RefusedError(ErrorCode.REQUEST_REPLAYED, "a release was pushed twice")
         link_mac = ctx.vault.link_mac(link.token)
-        for earlier in await tx.releases.of_link(ReleaseSide.RECEIVED, link_mac):
-            if earlier.request_id is None and earlier.state is ReleaseState.OPEN:
-                await self._retention.purge(tx, earlier, ErasureReason.RECALLED, now)
-        await tx.releases.add(
-            StoredRelease(
-                side=ReleaseSide.RECEIVED,
-                release_hash=release_hash,
-                request_id=None,
-                peer=message.sender,
-                state=ReleaseState.OPEN,
-                policy_hash=release.policy_hash,
-                subject_mac=ctx.vault.subject_mac(subject),
-                link_mac=link_mac,
-                released=release.released_at,
-                purge_after=release.purge_after,
-                wrapped=ctx.vault.wrap_release(release_hash, message.envelope),
-            )
-        )
-        await note_received(tx, ctx.vault, release)
-        body: dict[str, JsonInput] = {
-            "pushed": True,
-            "provider": str(message.sender),
-            "records": len(release.records),
-            "purge_after": release.purge_after.isoformat(),
-        }
-        for action in (AuditAction.DISCLOSURE_RECEIVED, AuditAction.RECEIPT_SENT):
-            await ctx.log.append(
-                tx,
-                action,
-                actor=str(ctx.me),
-                subject=subject,
-                policy=release.policy_hash,
-                ref=reference(release_hash),
-                body=body,
-            )
-        receipt = DisclosureReceipt(ctx.new_id(), Hash256(release_hash), ctx.me, now, release.purge_after)
-        peer = message.sender
-        await ctx.mailbox.post(tx, ToAgency(peer), peer, "disclosure-receipt", ctx.signed(receipt))
+        earlier = await tx.releases.of_link(ReleaseSide.RECEIVED, link_mac)
+        arrived = Arrived(message, release, subject, link_mac, actor=str(ctx.me))
+        if await keep_release(ctx, self._retention, tx, arrived, now):
+            for item in earlier:
+                if item.request_id is None and item.state is ReleaseState.OPEN:
+                    await self._retention.purge(tx, item, ErasureReason.RECALLED, now)
 
 
 def _require_pushable(
@@ -176,14 +140,11 @@ def _require_pushable(
         for record_type, name in product(clause.record_types, clause.fields)
     }
     given = {(record.record_type, name) for record in release.records for name in record.fields}
-    longest = release.released_at + timedelta(days=max(1, policy.obligations.retention_days))
     fits = (
         (release.provider, release.recipient) == (sender, me)
         and linkage in policy.linkages
         and bool(given)
         and given <= allowed
-        and release.purge_after <= longest
-        and not release.onward_sharing
     )
     if not fits:
         raise RefusedError(

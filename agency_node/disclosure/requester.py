@@ -23,13 +23,12 @@ from agency_node.disclosure.model import (
     Direction,
     EmergencyUse,
     ReleaseSide,
-    ReleaseState,
     RequestState,
     StoredRelease,
     StoredRequest,
 )
 from agency_node.disclosure.orders import OVERSIGHT, Effect, OfficerOrder
-from agency_node.disclosure.provenance import note_received
+from agency_node.disclosure.received import Arrived, keep_release, require_keepable
 from agency_node.disclosure.retention import Retention
 from agency_node.disclosure.supervision import CONFLICT, Occasion, Supervision
 from agency_node.disclosure.vault import RequestContents
@@ -40,14 +39,12 @@ from agency_node.rpc.ports import PreparedDocument, RequestDraft
 from agency_node.store.store import NodeTransaction
 from agency_node.subjects import SubjectId
 from crypto.audit import AuditAction, reference
-from crypto.canonical import JsonInput
 from crypto.envelope import Envelope, add_signature
 from crypto.errors import CryptoError, TokenError
 from crypto.tokens import LinkToken
-from policies.codec import document_hash, open_document, payload_type, write
+from policies.codec import open_document, payload_type, write
 from policies.disclosure import (
     BreakGlass,
-    DisclosureReceipt,
     DisclosureRelease,
     DisclosureRequest,
     ErasureReason,
@@ -420,10 +417,16 @@ class Requester:
         request = open_document(DisclosureRequest, contents.envelope)
         if answer.release is not None:
             policy = await require_held_policy(tx, request.policy_hash)
-            require_fitting(answer.release, request, policy, ctx.me, message.sender)
-            if correction:
-                await self._supersede(tx, stored, answer.release, now)
-            await self._take_release(tx, message, answer.release, stored, contents.subject, now)
+            require_keepable(answer.release, policy, now)
+            require_fitting(answer.release, request, ctx.me, message.sender)
+            earlier = await self._corrected(tx, stored, answer.release) if correction else ()
+            arrived = Arrived(
+                message, answer.release, contents.subject, stored.link_mac, stored.officer, stored.request_id
+            )
+            if not await keep_release(ctx, self._retention, tx, arrived, now):
+                return
+            for item in earlier:
+                await self._retention.purge(tx, item, ErasureReason.RECALLED, now)
             state = RequestState.RELEASED
             outcome = replace(answer, release=replace(answer.release, records=()))
         else:
@@ -438,17 +441,16 @@ class Requester:
         elif answer.release is not None and not correction:
             await self._sample(tx, stored, request, policy, now)
 
-    async def _supersede(
-        self, tx: NodeTransaction, stored: StoredRequest, release: DisclosureRelease, now: datetime
-    ) -> None:
-        """Purges what a correction takes the place of; the retention clock goes on."""
+    async def _corrected(
+        self, tx: NodeTransaction, stored: StoredRequest, release: DisclosureRelease
+    ) -> tuple[StoredRelease, ...]:
+        """What a correction takes the place of; the retention clock goes on."""
         earlier = await tx.releases.all_of_request(ReleaseSide.RECEIVED, stored.request_id)
-        if any(item.release_hash == document_hash(release) for item in earlier):
-            raise RefusedError(ErrorCode.REQUEST_REPLAYED, "a request was answered twice")
         if any(release.purge_after > item.purge_after for item in earlier):
             raise RefusedError(ErrorCode.REQUEST_INVALID, "a correction may not be kept for longer")
-        for item in earlier:
-            await self._retention.purge(tx, item, ErasureReason.RECALLED, now)
+        if any(release.released_at < item.released for item in earlier):
+            raise RefusedError(ErrorCode.REQUEST_REPLAYED, "what came is older than what it would correct")
+        return earlier
 
     async def _sample(
         self,
@@ -462,54 +464,6 @@ class Requester:
         if stored.approvals_needed == 0 and request.break_glass is None:
             occasion = Occasion(stored.request_id, stored.officer, stored.peer, stored.policy_hash, now)
             await self._supervision.sample(tx, occasion, policy.safeguards.review_sample_percent)
-
-    async def _take_release(
-        self,
-        tx: NodeTransaction,
-        message: OpenedMessage,
-        release: DisclosureRelease,
-        stored: StoredRequest,
-        subject: SubjectId,
-        now: datetime,
-    ) -> None:
-        ctx = self._context
-        release_hash = document_hash(release)
-        ref = reference(release_hash)
-        await tx.releases.add(
-            StoredRelease(
-                side=ReleaseSide.RECEIVED,
-                release_hash=release_hash,
-                request_id=stored.request_id,
-                peer=stored.peer,
-                state=ReleaseState.OPEN,
-                policy_hash=stored.policy_hash,
-                subject_mac=ctx.vault.subject_mac(subject),
-                link_mac=stored.link_mac,
-                released=release.released_at,
-                purge_after=release.purge_after,
-                wrapped=ctx.vault.wrap_release(release_hash, message.envelope),
-            )
-        )
-        await note_received(tx, ctx.vault, release)
-        body: dict[str, JsonInput] = {
-            "request": str(stored.request_id),
-            "provider": str(stored.peer),
-            "records": len(release.records),
-            "purge_after": release.purge_after.isoformat(),
-        }
-        for action in (AuditAction.DISCLOSURE_RECEIVED, AuditAction.RECEIPT_SENT):
-            await ctx.log.append(
-                tx,
-                action,
-                actor=str(stored.officer) if action is AuditAction.DISCLOSURE_RECEIVED else str(ctx.me),
-                subject=subject,
-                policy=stored.policy_hash,
-                ref=ref,
-                body=body,
-            )
-        receipt = DisclosureReceipt(ctx.new_id(), Hash256(release_hash), ctx.me, now, release.purge_after)
-        peer = stored.peer
-        await ctx.mailbox.post(tx, ToAgency(peer), peer, "disclosure-receipt", ctx.signed(receipt))
 
     async def _take_refusal(
         self, tx: NodeTransaction, answer: DisclosureAnswer, stored: StoredRequest, subject: SubjectId
@@ -530,38 +484,25 @@ class Requester:
         held = await tx.releases.of_request(ReleaseSide.RECEIVED, request_id)
         if held is None or held.wrapped is None:
             return None
-        envelope = self._context.vault.open_release(held.release_hash, held.wrapped)
-        return open_document(DisclosureAnswer, envelope).release
+        kept = self._context.vault.open_release(held.release_hash, held.wrapped)
+        return open_document(DisclosureAnswer, kept.answer).release
 
     async def take_notice(self, tx: NodeTransaction, message: OpenedMessage) -> None:
-        """Another agency says that an officer of this one used break-glass: its privacy officer is told.
+        """Another agency says that it released something on an officer's claim of an emergency.
+
+        The privacy officers here have it in their queue since the claim was made, with a deadline of this
+        agency's own reckoning. So the notice decides nothing about an officer of this agency.
 
         Raises:
-            RefusedError: REQUEST_UNKNOWN.
+            RefusedError: REQUEST_UNKNOWN where no such claim was made here.
         """
         notice = open_document(BreakGlassNotice, message.envelope)
         stored = await tx.requests.by_hash(Direction.MADE, notice.request_hash)
         if stored is None or stored.peer != message.sender or notice.request != stored.request_id:
             raise RefusedError(ErrorCode.REQUEST_UNKNOWN, "a notice came of a request that was not made")
-        if await tx.emergencies.get(stored.request_id) is None:
-            use = EmergencyUse(
-                stored.request_id,
-                Direction.MADE,
-                stored.officer,
-                stored.peer,
-                stored.policy_hash,
-                notice.used_at,
-                notice.review_due,
-            )
-            await tx.emergencies.add(use)
-            await self._context.log.append(
-                tx,
-                AuditAction.BREAK_GLASS_INVOKED,
-                actor=str(stored.officer),
-                policy=stored.policy_hash,
-                ref=reference(stored.request_id),
-                body={"request": str(stored.request_id), "told_by": str(message.sender)},
-            )
+        use = await tx.emergencies.get(stored.request_id)
+        if use is None or use.direction is not Direction.MADE:
+            raise RefusedError(ErrorCode.REQUEST_UNKNOWN, "a notice came of a claim that was not made")
 
 
 def _claim(draft: RequestDraft, now: datetime) -> BreakGlass | None:

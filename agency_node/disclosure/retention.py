@@ -20,7 +20,7 @@ from agency_node.disclosure.model import (
 )
 from agency_node.disclosure.orders import Effect, OfficerOrder
 from agency_node.links import LinkNews
-from agency_node.mailbox import OpenedMessage
+from agency_node.mailbox import REMEMBERED, OpenedMessage
 from agency_node.store.store import NodeTransaction
 from agency_node.subjects import SubjectId
 from crypto.audit import AuditAction, reference
@@ -56,6 +56,7 @@ class Retention:
             due = await tx.retention.due(now)
             waiting = await tx.requests.in_state(Direction.RECEIVED, RequestState.WAITING)
             sent = await tx.requests.in_state(Direction.MADE, RequestState.SENT)
+            await tx.releases.forget_recalls_before(now - REMEMBERED)
         for release in due:
             async with ctx.store.transaction() as tx:
                 await self.purge(tx, release, ErasureReason.RETENTION_ENDED, now)
@@ -100,6 +101,8 @@ class Retention:
         if recall.reason is RecallReason.SUBJECT_WITHDRAWN:
             reason = ErasureReason.SUBJECT_RIGHT
         if recall.release_hashes:
+            # What has not come yet is remembered, for the relay keeps no order.
+            await tx.releases.note_recalls(message.sender, recall.release_hashes, reason, now)
             found = [await tx.releases.get(ReleaseSide.RECEIVED, item) for item in recall.release_hashes]
         else:
             link_mac = self._context.vault.link_mac(LinkToken.parse(recall.link_token).raw)
@@ -124,18 +127,21 @@ class Retention:
         current = await tx.releases.get(ReleaseSide.RECEIVED, release.release_hash)
         if current is None or current.state is ReleaseState.ERASED:
             return
+        subject = None
+        if current.wrapped is not None:
+            subject = ctx.vault.open_release(current.release_hash, current.wrapped).subject
         await tx.retention.purge(release.release_hash)
-        stored = None
-        if release.request_id is not None:
-            recalled = reason is not ErasureReason.RETENTION_ENDED
-            state = RequestState.RECALLED if recalled else RequestState.PURGED
-            await tx.requests.settle(Direction.MADE, release.request_id, state)
-            stored = await tx.requests.get(Direction.MADE, release.request_id)
+        if release.request_id is not None and reason is ErasureReason.RETENTION_ENDED:
+            await tx.requests.settle(Direction.MADE, release.request_id, RequestState.PURGED)
+        elif release.request_id is not None:
+            # What was withheld of somebody, and by which clause, is as wrong as what was released.
+            await tx.requests.settle(Direction.MADE, release.request_id, RequestState.RECALLED)
+            await tx.requests.forget_outcome(Direction.MADE, release.request_id)
         await ctx.log.append(
             tx,
             AuditAction.PURGED,
             actor=str(ctx.me),
-            subject=self._subject(stored),
+            subject=subject,
             policy=release.policy_hash,
             ref=reference(release.release_hash),
             body={"release": release.release_hash, "reason": reason.value},

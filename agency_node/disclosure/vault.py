@@ -43,6 +43,14 @@ class RequestContents:
         return "RequestContents(...)"
 
 
+@dataclass(frozen=True, slots=True)
+class KeptRelease:
+    """What was received, as it was signed, and the subject here that it is about."""
+
+    answer: Envelope = field(repr=False)
+    subject: SubjectId = field(repr=False)
+
+
 class Vault:
     """Wraps and unwraps what the disclosure tables keep."""
 
@@ -131,13 +139,21 @@ class Vault:
         """The inverse of `wrap_outcome`."""
         return parse(DisclosureAnswer, self._wrapper.unwrap(wrapped, "outcome", request_id))
 
-    def wrap_release(self, release_hash: str, answer: Envelope) -> bytes:
-        """The provider's signed answer with what was released, encrypted."""
-        return self._wrapper.wrap(answer.to_bytes(), "release", release_hash)
+    def wrap_release(self, release_hash: str, answer: Envelope, subject: SubjectId) -> bytes:
+        """The provider's signed answer with what was released, and about whom here, encrypted."""
+        value: dict[str, JsonValue] = {"answer": b64u(answer.to_bytes()), "subject": subject}
+        return self._wrapper.wrap(canonical_json(value), "release", release_hash)
 
-    def open_release(self, release_hash: str, wrapped: bytes) -> Envelope:
+    def open_release(self, release_hash: str, wrapped: bytes) -> KeptRelease:
         """The inverse of `wrap_release`."""
-        return Envelope.from_bytes(self._wrapper.unwrap(wrapped, "release", release_hash))
+        plain = self._wrapper.unwrap(wrapped, "release", release_hash)
+        value = require_object(
+            parse_canonical(plain, max_bytes=_MAX_BYTES), frozenset({"answer", "subject"}), "a kept release"
+        )
+        return KeptRelease(
+            Envelope.from_bytes(unb64u(require_text(value["answer"], "answer"))),
+            SubjectId(require_text(value["subject"], "subject")),
+        )
 
     def wrap_approval(self, request_hash: str, approval: Envelope) -> bytes:
         """An approver's signed yes or no, encrypted."""

@@ -10,7 +10,8 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from agency_node.disclosure.model import ReleaseSide, ReleaseState, StoredRelease
-from agency_node.store.schema_disclosure import RECEIVED_RECORDS, RELEASES
+from agency_node.store.schema_disclosure import RECALLS, RECEIVED_RECORDS, RELEASES
+from policies.disclosure import ErasureReason
 from policies.ids import AgencyId, DocumentId
 
 _AT_ONCE = 500
@@ -97,6 +98,34 @@ class ReleaseRepository:
             query = sa.select(RECEIVED_RECORDS.c.record_mac).where(RECEIVED_RECORDS.c.record_mac.in_(some))
             found |= set(await self._session.scalars(query))
         return frozenset(found)
+
+    async def note_recalls(
+        self, peer: AgencyId, release_hashes: Sequence[str], reason: ErasureReason, now: datetime
+    ) -> None:
+        """Remembers what its provider has taken back, whether or not it has come yet."""
+        for release_hash in dict.fromkeys(release_hashes):
+            if await self.recalled(peer, release_hash) is None:
+                await self._session.execute(
+                    sa.insert(RECALLS).values(
+                        peer=str(peer),
+                        release_hash=str(release_hash),
+                        reason=reason.value,
+                        recalled=int(now.timestamp()),
+                    )
+                )
+
+    async def recalled(self, peer: AgencyId, release_hash: str) -> ErasureReason | None:
+        """Why a provider has taken a release back, if it has."""
+        found = await self._session.scalar(
+            sa.select(RECALLS.c.reason).where(
+                RECALLS.c.peer == str(peer), RECALLS.c.release_hash == str(release_hash)
+            )
+        )
+        return None if found is None else ErasureReason(found)
+
+    async def forget_recalls_before(self, moment: datetime) -> None:
+        """Forgets recalls of releases that the relay cannot deliver any more."""
+        await self._session.execute(sa.delete(RECALLS).where(RECALLS.c.recalled < int(moment.timestamp())))
 
     async def _all(self, query: sa.Select[Any]) -> tuple[StoredRelease, ...]:
         rows = await self._session.execute(query.order_by(RELEASES.c.released, RELEASES.c.release_hash))

@@ -152,6 +152,10 @@ class RequestRepository:
             values["outcome"] = outcome
         await self._update(direction, request_id, values)
 
+    async def forget_outcome(self, direction: Direction, request_id: str) -> None:
+        """Destroys how a request was answered; that it was stays on record."""
+        await self._update(direction, request_id, {"outcome": None})
+
     async def set_approvals(self, direction: Direction, request_id: str, approvals: int, needed: int) -> None:
         """Notes how many approvals count, and how many are needed in all."""
         await self._update(direction, request_id, {"approvals": approvals, "approvals_needed": needed})

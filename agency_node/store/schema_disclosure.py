@@ -184,3 +184,14 @@ RECEIVED_RECORDS = sa.Table(
     # Of the number that another agency gave a record which it disclosed. It outlives what was disclosed.
     sa.Column("record_mac", sa.String(64), primary_key=True),
 )
+
+# Migration `r0006_recalls` creates this one.
+
+RECALLS = sa.Table(
+    "recalls",
+    METADATA,
+    sa.Column("peer", sa.String(64), primary_key=True),
+    sa.Column("release_hash", sa.String(64), primary_key=True),
+    sa.Column("reason", sa.String(32), nullable=False),
+    sa.Column("recalled", TIME, nullable=False),
+)

@@ -24,6 +24,7 @@ from agency_node.disclosure.model import (
     SupervisionItem,
 )
 from agency_node.store.store import NodeStore
+from policies.disclosure import ErasureReason
 from policies.ids import DocumentId, PersonId
 from policies.vocabulary import Purpose
 from tests.simulator.policies import CARE, NHS, POLICE
@@ -281,3 +282,18 @@ async def test_a_corrected_release_stands_for_the_first(store: NodeStore) -> Non
         assert len(await tx.releases.all_of_request(ReleaseSide.RECEIVED, RELEASE.request_id)) == 2
         await tx.releases.forget_subject(RELEASE.subject_mac)
         assert await tx.releases.of_subject(ReleaseSide.RECEIVED, RELEASE.subject_mac) == ()
+
+
+async def test_recalls_are_remembered_until_nothing_can_follow_them(store: NodeStore) -> None:
+    release, other = "a" * 64, "b" * 64
+    async with store.transaction() as tx:
+        assert await tx.releases.recalled(POLICE, release) is None
+        await tx.releases.note_recalls(POLICE, [release, release], ErasureReason.RECALLED, NOW)
+        await tx.releases.note_recalls(POLICE, [release], ErasureReason.SUBJECT_RIGHT, NOW)
+    async with store.transaction() as tx:
+        assert await tx.releases.recalled(POLICE, release) is ErasureReason.RECALLED
+        assert await tx.releases.recalled(CARE, release) is await tx.releases.recalled(POLICE, other) is None
+        await tx.releases.forget_recalls_before(NOW)
+        assert await tx.releases.recalled(POLICE, release) is ErasureReason.RECALLED
+        await tx.releases.forget_recalls_before(NOW + timedelta(seconds=1))
+        assert await tx.releases.recalled(POLICE, release) is None
