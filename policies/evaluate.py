@@ -31,7 +31,7 @@ from policies.clauses import (
     RECEIVED_MARKER,
     Clause,
 )
-from policies.ids import FieldName, Marker, RecordType
+from policies.ids import FieldName, RecordType
 from policies.sharing import SharingPolicy
 
 
@@ -80,12 +80,6 @@ class PolicyEvaluator:
         """A record age in days for every answer that ages can bring about, and None for an unknown age."""
         limits = self._ages or [0]
         return (None, *limits, limits[-1] + 1)
-
-    @property
-    def markers(self) -> frozenset[Marker]:
-        """The markers that clauses ask for, without the built-in ones."""
-        named = {marker for clause in self.policy.clauses for marker in clause.conditions.markers or ()}
-        return frozenset(named) - PROTECTED_MARKERS - {RECEIVED_MARKER}
 
     def _likeness(self, item: FieldRequest) -> tuple[object, ...]:
         """What clauses can see of a field. They only ask whether they list its name and record type, and on

@@ -24,7 +24,15 @@ from policies.access import (
     Permit,
     Withhold,
 )
-from policies.clauses import LINK_AGENCY, LINK_EXISTS, LINK_RECORD, NO_APPROVALS, Approvals, Clause
+from policies.clauses import (
+    BUILT_IN_MARKERS,
+    LINK_AGENCY,
+    LINK_EXISTS,
+    LINK_RECORD,
+    NO_APPROVALS,
+    Approvals,
+    Clause,
+)
 from policies.disclosure import FieldOutcome, Outcome, RecordAsk, ReleasedRecord
 from policies.evaluate import PolicyEvaluator
 from policies.ids import DocumentId, FieldName, FieldValue, IdError, Line, Marker, RecordType
@@ -171,7 +179,8 @@ def _markers(evaluator: PolicyEvaluator, holding: Holding) -> frozenset[Marker]:
 
     Where a person must not be found out is not in that, and says nothing against that there is contact.
     """
-    return frozenset(_marker(text) for text in holding.subject.markers) & evaluator.markers
+    named = evaluator.policy.named_markers - BUILT_IN_MARKERS
+    return frozenset(_marker(text) for text in holding.subject.markers) & named
 
 
 def _link_items(asks: Sequence[RecordAsk], agency_name: str, markers: frozenset[Marker]) -> Iterator[_Item]:

@@ -13,21 +13,23 @@ from policies.agreement import SubjectType
 from policies.clauses import PROTECTED_MARKERS
 from policies.disclosure import IdentityEvidence
 from policies.ids import FieldName, HexBytes
+from policies.sharing import SharingPolicy
 from protos.wire.errors import ErrorCode, RefusedError
 
 
 def evidence_of(
-    subject: Subject, kind: SubjectType, key: bytes, request_id: str
+    subject: Subject, kind: SubjectType, policy: SharingPolicy, key: bytes, request_id: str
 ) -> tuple[IdentityEvidence, ...]:
     """Evidence of a subject's current identity; `key` is `EncodingKeys.identity`.
 
     Raises:
-        RefusedError: NOT_ALLOWED for a place that is marked as protected: evidence of it is its address.
+        RefusedError: NOT_ALLOWED for a place that is marked as protected, or with a word that the policy does
+            not name: evidence of it is its address.
     """
     current = subject.identities[0]
     if kind is SubjectType.PERSON:
         found = person_evidence(current, key, request_id)
-    elif subject.markers & PROTECTED_MARKERS:
+    elif subject.markers & PROTECTED_MARKERS or subject.markers - policy.named_markers:
         raise RefusedError(
             ErrorCode.NOT_ALLOWED,
             "this place is marked as protected here, and nothing about it is sent; speak to the coordinator",

@@ -208,7 +208,6 @@ class Holder:
         )
         registry = ctx.registry_at(now)
         case = Case(stored, request, contents, registry, now, ctx.clock(), approvals, until)
-        ctx.reader.refresh()
         try:
             found = await self._examined(tx, case, limited=False)
             if isinstance(found, Refused):

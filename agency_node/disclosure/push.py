@@ -182,7 +182,7 @@ class Pushing:
             return
         weighed = self._weighed(due, now)
         if weighed.released:
-            own = evidence_of(due.holding.subject, kind, keys[0], offer_hash)
+            own = evidence_of(due.holding.subject, kind, due.active.policy, keys[0], offer_hash)
             await self._send(tx, due, weighed, PushProof(offer_hash, own), now)
         digest = self._digest(weighed) if weighed.released else ""
         await tx.pushes.answered(push.token, digest)

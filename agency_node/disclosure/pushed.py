@@ -68,7 +68,7 @@ class PushedReleases:
         if offer.linkage != meant.link.linkage_id or not push_clauses(meant.policy, message.sender, ctx.me):
             raise RefusedError(ErrorCode.REQUEST_INVALID, "the policy lets nothing be pushed over this link")
         offer_hash = Hash256(message.envelope.digest)
-        evidence = evidence_of(meant.holding.subject, meant.kind, meant.keys[0], offer_hash)
+        evidence = evidence_of(meant.holding.subject, meant.kind, meant.policy, meant.keys[0], offer_hash)
         given = PushEvidence(offer_hash, ctx.me, evidence, now)
         peer = message.sender
         await ctx.mailbox.post(tx, ToAgency(peer), peer, "push-evidence", ctx.signed(given))

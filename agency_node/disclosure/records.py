@@ -49,10 +49,6 @@ class RecordReader(Protocol):
         """Everything about one subject, or None where the source no longer has it."""
         ...
 
-    def refresh(self) -> None:
-        """Reads the source anew at the next question: a record in it was corrected."""
-        ...
-
     def close(self) -> None:
         """Closes the source."""
         ...
@@ -76,10 +72,6 @@ class SourceReader:
     async def holding(self, subject: SubjectId, kind: SubjectType) -> Holding | None:
         """See `RecordReader`."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._read, subject, kind)
-
-    def refresh(self) -> None:
-        """See `RecordReader`."""
-        self._thread.submit(self._close_source)
 
     def close(self) -> None:
         """Ends the thread and closes the source."""

@@ -108,7 +108,7 @@ class Requester:
                 ErrorCode.REQUEST_INVALID, "this agency's source no longer holds the subject of the link"
             )
         request_id = ctx.new_id()
-        evidence = evidence_of(holding.subject, kind, keys[0], request_id)
+        evidence = evidence_of(holding.subject, kind, active.policy, keys[0], request_id)
         request = built(
             lambda: DisclosureRequest(
                 federation=registry.federation,

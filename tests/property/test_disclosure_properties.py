@@ -31,7 +31,8 @@ from policies.vocabulary import Consent, OfficerRole, Purpose, Strength
 from protos.wire.errors import ErrorCode, RefusedError
 from tests.simulator.policies import CARE, NOW, POLICE, sample_policy
 
-EVALUATOR = PolicyEvaluator(sample_policy())
+POLICY = sample_policy()
+EVALUATOR = PolicyEvaluator(POLICY)
 REFUSAL = DisclosureRefusal(
     DocumentId("refusal-0001"), Hash256("a" * 64), RefusalCode.NOT_AVAILABLE, Prose("Nothing."), NOW
 )
@@ -160,7 +161,7 @@ def test_the_evidence_of_a_place_is_more_than_a_street_and_a_postcode() -> None:
 
     here = place(uprn="100", house="14", street="HIGH STREET", postcode="NM12AB")
     keys = [b"k" * 32, b"l" * 32]
-    evidence = evidence_of(here, SubjectType.PLACE, b"k" * 32, "r1")
+    evidence = evidence_of(here, SubjectType.PLACE, POLICY, b"k" * 32, "r1")
     assert confirms(evidence, here, SubjectType.PLACE, keys, "r1")
     next_door = place(uprn="101", house="16", street="HIGH STREET", postcode="NM12AB")
     assert not confirms(evidence, next_door, SubjectType.PLACE, keys, "r1")
@@ -168,10 +169,10 @@ def test_the_evidence_of_a_place_is_more_than_a_street_and_a_postcode() -> None:
     assert not confirms(evidence, here, SubjectType.PLACE, [b"x" * 32], "r1")
 
 
-@pytest.mark.parametrize("marker", ["refuge", "safe_address"])
+@pytest.mark.parametrize("marker", ["refuge", "safe_address", "refugee", "Not A Word!"])
 def test_a_protected_place_gives_no_evidence(marker: str) -> None:
     where = Identity({"uprn": "100", "house": "14", "postcode": "NM12AB"})
     refuge = Subject(SubjectId("U1"), "place", (where,), frozenset({marker}))
     with pytest.raises(RefusedError) as refused:
-        evidence_of(refuge, SubjectType.PLACE, b"k" * 32, "r1")
+        evidence_of(refuge, SubjectType.PLACE, POLICY, b"k" * 32, "r1")
     assert refused.value.code is ErrorCode.NOT_ALLOWED

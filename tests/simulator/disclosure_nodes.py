@@ -106,9 +106,6 @@ class Records:
             return None
         return Holding(self.subjects[subject], tuple(self.records[subject]))
 
-    def refresh(self) -> None:
-        return None
-
     def close(self) -> None:
         return None
 
