@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from agency_node.disclosure.context import DisclosureContext, verified_request
+from agency_node.disclosure.held import require_request
 from agency_node.disclosure.holder import Holder
 from agency_node.disclosure.model import Direction, EmergencyUse, RequestState, StoredRequest
 from agency_node.disclosure.supervision import Supervision
@@ -66,7 +67,7 @@ class Approvals:
                 f"the registry does not list {person} here as {as_role.value.replace('_', ' ')}",
             )
         async with ctx.store.transaction() as tx:
-            stored = await self._by_id(tx, request_id)
+            stored = await require_request(tx, request_id)
         approval = Approval(Hash256(stored.request_hash), ctx.me, as_role, said, prose, now)
         return PreparedDocument(write(approval), payload_type(Approval))
 
@@ -82,7 +83,7 @@ class Approvals:
         envelope, approval = _read(data)
         async with ctx.store.transaction() as tx:
             stored = await self._by_hash(tx, approval.request_hash)
-            use = await tx.emergencies.get(stored.request_id)
+            use = await tx.emergencies.get(stored.direction, stored.request_id)
             if use is not None and use.reviewed is None:
                 state = await self._review(tx, use, stored, envelope, approval, registry, now)
             else:
@@ -195,7 +196,7 @@ class Approvals:
             raise RefusedError(
                 ErrorCode.APPROVAL_REFUSED, "this officer may not review this use of break-glass"
             )
-        await tx.emergencies.review(use.request_id, now)
+        await tx.emergencies.review(use.direction, use.request_id, now)
         contents = self._context.vault.open_request(stored.direction, stored.request_id, stored.wrapped)
         await self._note(tx, stored, contents, officer, approval, AuditAction.BREAK_GLASS_REVIEWED)
         return stored.state
@@ -225,13 +226,6 @@ class Approvals:
             ref=reference(stored.request_id),
             body=body,
         )
-
-    async def _by_id(self, tx: NodeTransaction, request_id: str) -> StoredRequest:
-        for direction in (Direction.RECEIVED, Direction.MADE):
-            stored = await tx.requests.get(direction, request_id)
-            if stored is not None:
-                return stored
-        raise RefusedError(ErrorCode.REQUEST_UNKNOWN, "no request with this id is held here")
 
     async def _by_hash(self, tx: NodeTransaction, request_hash: str) -> StoredRequest:
         for direction in (Direction.RECEIVED, Direction.MADE):

@@ -18,7 +18,7 @@ from agency_node.disclosure.context import DisclosureContext, verified_request
 from agency_node.disclosure.decide import Weighed, weigh
 from agency_node.disclosure.evidence import confirms
 from agency_node.disclosure.forms import decision_record, refusal_words
-from agency_node.disclosure.held import held_policy
+from agency_node.disclosure.held import held_policy, id_is_taken
 from agency_node.disclosure.messages import (
     AnswerTooLargeError,
     BreakGlassNotice,
@@ -91,8 +91,8 @@ class Holder:
         request, link = verified.request, message.link
         if link is None or link.linkage_id != request.linkage:
             raise RefusedError(ErrorCode.REQUEST_INVALID, "a request is addressed by a token of its linkage")
-        if await tx.requests.get(Direction.RECEIVED, request.id) is not None:
-            raise RefusedError(ErrorCode.REQUEST_REPLAYED, "a request with this id was received before")
+        if await id_is_taken(tx, request.id):
+            raise RefusedError(ErrorCode.REQUEST_REPLAYED, "a request came under an id that is taken here")
         subject = await ctx.links.subject_of_handle(tx, LinkageId(link.linkage_id), link.handle)
         contents = RequestContents(message.envelope, subject, link)
         limited = await self._limit_reached(tx, request, now)

@@ -17,7 +17,7 @@ from agency_node.disclosure.asks import (
 )
 from agency_node.disclosure.context import DisclosureContext, verified_request
 from agency_node.disclosure.evidence import evidence_of
-from agency_node.disclosure.held import require_held_policy
+from agency_node.disclosure.held import id_is_taken, require_held_policy
 from agency_node.disclosure.messages import BreakGlassNotice, DisclosureAnswer, RequestWithdrawal
 from agency_node.disclosure.model import (
     Direction,
@@ -238,8 +238,10 @@ class Requester:
                     ErrorCode.NOT_ALLOWED,
                     "the officer used break-glass and was not reviewed in time; the privacy officer must act",
                 )
-            if await tx.requests.get(Direction.MADE, request.id) is not None:
-                raise RefusedError(ErrorCode.REQUEST_REPLAYED, "this request was handed in before")
+            if await id_is_taken(tx, request.id):
+                raise RefusedError(
+                    ErrorCode.REQUEST_REPLAYED, "this request was handed in before, or its id is taken"
+                )
             message_id = await ctx.mailbox.post(
                 tx,
                 ToLink(found.link.token),
@@ -500,8 +502,7 @@ class Requester:
         stored = await tx.requests.by_hash(Direction.MADE, notice.request_hash)
         if stored is None or stored.peer != message.sender or notice.request != stored.request_id:
             raise RefusedError(ErrorCode.REQUEST_UNKNOWN, "a notice came of a request that was not made")
-        use = await tx.emergencies.get(stored.request_id)
-        if use is None or use.direction is not Direction.MADE:
+        if await tx.emergencies.get(Direction.MADE, stored.request_id) is None:
             raise RefusedError(ErrorCode.REQUEST_UNKNOWN, "a notice came of a claim that was not made")
 
 

@@ -358,7 +358,7 @@ async def _require_settled(tx: NodeTransaction, requests: Sequence[StoredRequest
                 ErrorCode.INVALID_ARGUMENT,
                 f"request {stored.request_id} about the subject is open: answer or withdraw it first",
             )
-        use = await tx.emergencies.get(stored.request_id)
+        use = await tx.emergencies.get(stored.direction, stored.request_id)
         if use is not None and use.reviewed is None:
             raise RefusedError(
                 ErrorCode.INVALID_ARGUMENT,

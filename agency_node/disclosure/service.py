@@ -12,6 +12,7 @@ from agency_node.disclosure.approvals import Approvals
 from agency_node.disclosure.broker_witness import BrokerWitness
 from agency_node.disclosure.context import DisclosureContext, DisclosureSettings
 from agency_node.disclosure.emergencies import list_emergencies
+from agency_node.disclosure.held import held_request
 from agency_node.disclosure.holder import Holder
 from agency_node.disclosure.messages import DisclosureAnswer, RequestWithdrawal
 from agency_node.disclosure.model import (
@@ -176,16 +177,15 @@ class Disclosure:
             RefusedError: REQUEST_UNKNOWN.
         """
         async with self.context.store.transaction() as tx:
-            made = await tx.requests.get(Direction.MADE, request_id)
-            if made is not None:
-                return await self._made(tx, made)
-            received = await tx.requests.get(Direction.RECEIVED, request_id)
+            stored = await held_request(tx, request_id)
+            if stored is not None and stored.direction is Direction.MADE:
+                return await self._made(tx, stored)
             pushed = await tx.releases.get(ReleaseSide.GIVEN, request_id)
-        if received is None and pushed is not None and pushed.wrapped is not None:
+        if stored is None and pushed is not None and pushed.wrapped is not None:
             return self._pushed(pushed, pushed.wrapped)
-        if received is None:
+        if stored is None:
             raise RefusedError(ErrorCode.REQUEST_UNKNOWN, "no request with this id is held here")
-        return self._received(received)
+        return self._received(stored)
 
     async def picture(self, subject_id: SubjectId) -> Sequence[PictureItem]:
         """See `picture_of`."""

@@ -31,6 +31,11 @@ class RequestRepository:
         """One request."""
         return await self._one(REQUESTS.c.direction == direction.value, REQUESTS.c.request_id == request_id)
 
+    async def named(self, request_id: str) -> tuple[StoredRequest, ...]:
+        """Every request with an id, made or received."""
+        rows = await self._session.execute(sa.select(REQUESTS).where(REQUESTS.c.request_id == request_id))
+        return tuple(_request(row) for row in rows)
+
     async def by_hash(self, direction: Direction, request_hash: str) -> StoredRequest | None:
         """The request with a document hash."""
         return await self._one(
@@ -205,7 +210,7 @@ class ApprovalRepository:
 
 
 class EmergencyRepository:
-    """Uses of break-glass and their reviews."""
+    """Uses of break-glass and their reviews, by the direction and id of their requests."""
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
@@ -215,11 +220,10 @@ class EmergencyRepository:
         values = {item.name: _plain(getattr(use, item.name)) for item in fields(use)}
         await self._session.execute(sa.insert(BREAK_GLASS).values(values))
 
-    async def get(self, request_id: str) -> EmergencyUse | None:
+    async def get(self, direction: Direction, request_id: str) -> EmergencyUse | None:
         """The use in one request."""
-        row = (
-            await self._session.execute(sa.select(BREAK_GLASS).where(BREAK_GLASS.c.request_id == request_id))
-        ).one_or_none()
+        query = sa.select(BREAK_GLASS).where(*_use_of(direction, request_id))
+        row = (await self._session.execute(query)).one_or_none()
         return None if row is None else _use(row)
 
     async def unreviewed(self) -> tuple[EmergencyUse, ...]:
@@ -227,7 +231,7 @@ class EmergencyRepository:
         rows = await self._session.execute(
             sa.select(BREAK_GLASS)
             .where(BREAK_GLASS.c.reviewed.is_(None))
-            .order_by(BREAK_GLASS.c.review_due, BREAK_GLASS.c.request_id)
+            .order_by(BREAK_GLASS.c.review_due, BREAK_GLASS.c.request_id, BREAK_GLASS.c.direction)
         )
         return tuple(_use(row) for row in rows)
 
@@ -244,13 +248,15 @@ class EmergencyRepository:
         )
         return found is not None
 
-    async def review(self, request_id: str, now: datetime) -> None:
+    async def review(self, direction: Direction, request_id: str, now: datetime) -> None:
         """Notes that a use was reviewed."""
         await self._session.execute(
-            sa.update(BREAK_GLASS)
-            .where(BREAK_GLASS.c.request_id == request_id)
-            .values(reviewed=_seconds(now))
+            sa.update(BREAK_GLASS).where(*_use_of(direction, request_id)).values(reviewed=_seconds(now))
         )
+
+
+def _use_of(direction: Direction, request_id: str) -> tuple[sa.ColumnElement[bool], ...]:
+    return BREAK_GLASS.c.direction == direction.value, BREAK_GLASS.c.request_id == request_id
 
 
 def _seconds(moment: datetime) -> int:

@@ -126,8 +126,9 @@ RELEASES = sa.Table(
 BREAK_GLASS = sa.Table(
     "break_glass",
     METADATA,
+    # Of the request.
+    sa.Column("direction", sa.String(8), primary_key=True),
     sa.Column("request_id", sa.String(64), primary_key=True),
-    sa.Column("direction", sa.String(8), nullable=False),
     sa.Column("officer", sa.String(64), nullable=False),
     sa.Column("peer", sa.String(64), nullable=False),
     sa.Column("policy_hash", sa.String(64), nullable=False),

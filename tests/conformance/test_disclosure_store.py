@@ -89,6 +89,8 @@ async def test_requests_come_back_as_they_were(store: NodeStore) -> None:
         assert await tx.requests.by_hash(Direction.MADE, "9" * 64) == made
         assert await tx.requests.by_hash(Direction.MADE, "a" * 64) is None
         assert await tx.requests.by_message("1" * 32) == made
+        assert set(await tx.requests.named(REQUEST.request_id)) == {REQUEST, made}
+        assert await tx.requests.named("request-0002") == ()
         assert len(await tx.requests.listed()) == 2
         assert await tx.requests.listed(Direction.MADE) == (made,)
         assert await tx.requests.in_state(Direction.RECEIVED, RequestState.WAITING) == (REQUEST,)
@@ -189,15 +191,34 @@ async def test_break_glass_suspends_until_it_is_reviewed(store: NodeStore) -> No
     async with store.transaction() as tx:
         await tx.emergencies.add(use)
     async with store.transaction() as tx:
-        assert await tx.emergencies.get(use.request_id) == use
+        assert await tx.emergencies.get(use.direction, use.request_id) == use
         assert await tx.emergencies.unreviewed() == (use,)
         assert not await tx.emergencies.suspends(officer, NOW + timedelta(hours=24))
         assert await tx.emergencies.suspends(officer, NOW + timedelta(hours=25))
         assert not await tx.emergencies.suspends(PersonId("police.other"), NOW + timedelta(hours=25))
-        await tx.emergencies.review(use.request_id, NOW + timedelta(hours=26))
+        await tx.emergencies.review(use.direction, use.request_id, NOW + timedelta(hours=26))
     async with store.transaction() as tx:
         assert not await tx.emergencies.suspends(officer, NOW + timedelta(hours=27))
         assert await tx.emergencies.unreviewed() == ()
+
+
+async def test_break_glass_is_of_one_direction(store: NodeStore) -> None:
+    """What is under the same id in the other direction neither hides a use nor settles it."""
+    officer, due = PersonId("police.investigator"), NOW + timedelta(hours=24)
+    made = EmergencyUse(REQUEST.request_id, Direction.MADE, officer, CARE, "b" * 64, NOW, due)
+    received = replace(made, direction=Direction.RECEIVED, officer=PersonId("care.investigator"))
+    async with store.transaction() as tx:
+        await tx.emergencies.add(made)
+        assert await tx.emergencies.get(Direction.RECEIVED, made.request_id) is None
+        await tx.emergencies.review(Direction.RECEIVED, made.request_id, NOW)
+        await tx.emergencies.add(received)
+        assert await tx.emergencies.unreviewed() == (made, received)
+        await tx.emergencies.review(Direction.RECEIVED, made.request_id, NOW)
+    async with store.transaction() as tx:
+        assert await tx.emergencies.unreviewed() == (made,)
+        reviewed = await tx.emergencies.get(Direction.RECEIVED, made.request_id)
+        assert reviewed == replace(received, reviewed=NOW)
+        assert await tx.emergencies.suspends(officer, due + timedelta(hours=1))
 
 
 async def test_supervision_is_raised_once_and_signed_off(store: NodeStore) -> None:

@@ -55,6 +55,11 @@ def _differences(connection: sa.Connection) -> list[object]:
     return list(compare_metadata(MigrationContext.configure(connection, opts=options), METADATA))
 
 
+def _keys(connection: sa.Connection) -> dict[str, list[str]]:
+    inspector = sa.inspect(connection)
+    return {name: inspector.get_pk_constraint(name)["constrained_columns"] for name in METADATA.tables}
+
+
 async def test_migrations_make_exactly_the_tables_of_the_schema(tmp_path: Path) -> None:
     store = NodeStore.open(f"sqlite:///{tmp_path / 'node.db'}")
     assert await migrations.revision(store.engine) is None
@@ -62,5 +67,7 @@ async def test_migrations_make_exactly_the_tables_of_the_schema(tmp_path: Path) 
     assert await migrations.upgrade(store.engine) == newest == await migrations.revision(store.engine)
     async with store.engine.connect() as connection:
         differences = await connection.run_sync(_differences)
+        keys = await connection.run_sync(_keys)
     assert differences == []
+    assert keys == {name: table.primary_key.columns.keys() for name, table in METADATA.tables.items()}
     await store.close()
