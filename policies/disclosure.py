@@ -162,16 +162,31 @@ class DisclosureRequest(Redacted):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Approval(Redacted):
-    """`approval/v1`: an officer's yes or no to one request; who it was follows from the key."""
+    """`approval/v2`: an officer's yes or no to one request; who it was follows from the key.
 
-    KIND: ClassVar[str] = "approval/v1"
+    The hash says which request; its id, requester and tier say it to people too.
+    """
+
+    KIND: ClassVar[str] = "approval/v2"
 
     request_hash: Hash256
+    request: DocumentId
+    requester: AgencyId
+    tier: int
     organisation: AgencyId
     role: OfficerRole
     decision: Decision
     reason: Prose
     decided_at: datetime
+
+    def is_about(self, request: DisclosureRequest, request_hash: str) -> bool:
+        """Whether everything that it says of its request is true of this one."""
+        return (self.request_hash, self.request, self.requester, self.tier) == (
+            request_hash,
+            request.id,
+            request.requester,
+            request.tier,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,7 +152,7 @@ def _objection(
     verified: VerifiedRequest, provider: AgencyId, approval: Approval, officer: Officer, now: datetime
 ) -> str | None:
     request = verified.request
-    if approval.request_hash != verified.hash:
+    if not approval.is_about(request, verified.hash):
         return "it is about another request"
     if officer.person == request.officer:
         return "nobody approves a request of their own"

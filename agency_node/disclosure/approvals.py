@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from agency_node.disclosure.context import DisclosureContext, verified_request
-from agency_node.disclosure.held import require_request
+from agency_node.disclosure.held import held_policy, require_request
 from agency_node.disclosure.holder import Holder
 from agency_node.disclosure.model import Direction, EmergencyUse, RequestState, StoredRequest
 from agency_node.disclosure.supervision import Supervision
@@ -30,7 +30,6 @@ from policies.errors import PolicyError
 from policies.ids import Hash256, PersonId, Prose
 from policies.registry import Officer, Registry
 from policies.requests import tally_approvals
-from policies.sharing import SharingPolicy
 from policies.signing import CLOCK_SKEW, signing_officer
 from policies.vocabulary import Decision, OfficerRole
 from protos.wire.errors import ErrorCode, RefusedError
@@ -68,7 +67,18 @@ class Approvals:
             )
         async with ctx.store.transaction() as tx:
             stored = await require_request(tx, request_id)
-        approval = Approval(Hash256(stored.request_hash), ctx.me, as_role, said, prose, now)
+        _, request = self._opened(stored)
+        approval = Approval(
+            request_hash=Hash256(stored.request_hash),
+            request=request.id,
+            requester=request.requester,
+            tier=request.tier,
+            organisation=ctx.me,
+            role=as_role,
+            decision=said,
+            reason=prose,
+            decided_at=now,
+        )
         return PreparedDocument(write(approval), payload_type(Approval))
 
     async def submit(self, data: bytes) -> str:
@@ -157,10 +167,8 @@ class Approvals:
 
     async def _send_on(self, tx: NodeTransaction, stored: StoredRequest, envelope: Envelope) -> None:
         ctx = self._context
-        if stored.wrapped is None:
-            raise AssertionError("a request that is open has its contents")
-        contents = ctx.vault.open_request(stored.direction, stored.request_id, stored.wrapped)
-        token = LinkToken.parse(open_document(DisclosureRequest, contents.envelope).link_token)
+        _, request = self._opened(stored)
+        token = LinkToken.parse(request.link_token)
         carried = add_signature(envelope, ctx.identity.signer)
         await ctx.mailbox.post(
             tx, ToLink(token.raw), stored.peer, "disclosure-request", carried, stored.expires
@@ -178,13 +186,12 @@ class Approvals:
     ) -> RequestState:
         """A review of break-glass by an officer whom the policy names for it, and never by its user."""
         officer = _officer(envelope, registry)
-        bundle = await tx.documents.get(use.policy_hash)
-        policy = (
-            None if bundle is None else open_document(SharingPolicy, Envelope.from_bytes(bundle.document))
-        )
+        contents, request = self._opened(stored)
+        policy = await held_policy(tx, use.policy_hash)
         rules = policy.emergency if policy else None
         fits = (
             rules is not None
+            and approval.is_about(request, stored.request_hash)
             and approval.role in rules.reviewer_roles
             and approval.role in officer.roles
             and officer.organisation == approval.organisation == self._context.me
@@ -192,12 +199,11 @@ class Approvals:
             and officer.valid_at(now)
             and use.used - CLOCK_SKEW <= approval.decided_at <= now + CLOCK_SKEW
         )
-        if not fits or stored.wrapped is None:
+        if not fits:
             raise RefusedError(
                 ErrorCode.APPROVAL_REFUSED, "this officer may not review this use of break-glass"
             )
         await tx.emergencies.review(use.direction, use.request_id, now)
-        contents = self._context.vault.open_request(stored.direction, stored.request_id, stored.wrapped)
         await self._note(tx, stored, contents, officer, approval, AuditAction.BREAK_GLASS_REVIEWED)
         return stored.state
 
@@ -226,6 +232,13 @@ class Approvals:
             ref=reference(stored.request_id),
             body=body,
         )
+
+    def _opened(self, stored: StoredRequest) -> tuple[RequestContents, DisclosureRequest]:
+        """What a request says. Raises RefusedError: REQUEST_UNKNOWN where that was erased."""
+        if stored.wrapped is None:
+            raise RefusedError(ErrorCode.REQUEST_UNKNOWN, "what this request said was erased")
+        contents = self._context.vault.open_request(stored.direction, stored.request_id, stored.wrapped)
+        return contents, open_document(DisclosureRequest, contents.envelope)
 
     async def _by_hash(self, tx: NodeTransaction, request_hash: str) -> StoredRequest:
         for direction in (Direction.RECEIVED, Direction.MADE):

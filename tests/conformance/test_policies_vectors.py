@@ -8,6 +8,7 @@ from crypto.canonical import sha256_hex
 from crypto.envelope import Envelope
 from policies.agreement import LinkageAgreement
 from policies.codec import Document, document_hash, parse
+from policies.disclosure import Approval, DisclosureRequest
 from policies.registry import Registry
 from policies.root import Root
 from policies.sharing import SharingPolicy
@@ -24,6 +25,8 @@ KINDS: dict[str, type[Document]] = {
     "policy": SharingPolicy,
     "statement": SigningStatement,
     "event": PolicyEvent,
+    "request": DisclosureRequest,
+    "approval": Approval,
 }
 
 

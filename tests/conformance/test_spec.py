@@ -108,7 +108,7 @@ def test_envelopes() -> None:
 # -- 5
 
 
-@pytest.mark.parametrize("name", ["root", "registry", "agreement", "policy", "statement", "event"])
+@pytest.mark.parametrize("name", POLICIES["documents"])
 def test_document_hashes(name: str) -> None:
     vector = POLICIES["documents"][name]
     payload = vector["payload"].encode()

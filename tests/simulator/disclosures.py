@@ -67,7 +67,17 @@ REQUEST = DisclosureRequest(
     ),
 )
 REQUEST_HASH = Hash256(document_hash(REQUEST))
-APPROVAL = Approval(REQUEST_HASH, CARE, OfficerRole.APPROVER, Decision.APPROVE, Prose("Needed."), NOW)
+APPROVAL = Approval(
+    request_hash=REQUEST_HASH,
+    request=REQUEST.id,
+    requester=REQUEST.requester,
+    tier=REQUEST.tier,
+    organisation=CARE,
+    role=OfficerRole.APPROVER,
+    decision=Decision.APPROVE,
+    reason=Prose("Needed."),
+    decided_at=NOW,
+)
 
 
 def disclosure_documents() -> list[Document]:

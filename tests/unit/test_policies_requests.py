@@ -13,7 +13,7 @@ from policies.clauses import Approvals
 from policies.codec import Document
 from policies.disclosure import Approval, DisclosureDecision, DisclosureRequest
 from policies.errors import DuplicateKeyError, RequestError
-from policies.ids import AgencyId, Hash256, PersonId
+from policies.ids import AgencyId, DocumentId, Hash256, PersonId
 from policies.requests import VerifiedRequest, sign_approval, sign_request, tally_approvals, verify_request
 from policies.vocabulary import Consent, Decision, OfficerRole, Strength
 from tests.simulator.disclosures import APPROVAL, REQUEST, disclosure_documents
@@ -125,6 +125,21 @@ DISCOUNTED: list[tuple[str, Envelope, str]] = [
     (
         "another request",
         approval("care.approver", CARE, lambda item: replace(item, request_hash=Hash256("0" * 64))),
+        "another request",
+    ),
+    (
+        "another id than the request's",
+        approval("care.approver", CARE, lambda item: replace(item, request=DocumentId("request-0002"))),
+        "another request",
+    ),
+    (
+        "another requester than the request's",
+        approval("care.approver", CARE, lambda item: replace(item, requester=CARE)),
+        "another request",
+    ),
+    (
+        "another tier than the request's",
+        approval("care.approver", CARE, lambda item: replace(item, tier=2)),
         "another request",
     ),
     (

@@ -22,6 +22,7 @@ from policies.sharing import SharingPolicy
 from policies.signing import SignedDocument, sign_statement
 from policies.statements import PolicyAction, PolicyEvent, SigningStatement
 from policies.vocabulary import Decision, OfficerRole
+from tests.simulator.disclosures import APPROVAL, REQUEST
 from tests.simulator.policies import (
     NOW,
     POLICE,
@@ -59,6 +60,8 @@ def documents() -> dict[str, Document]:
             NOW,
             Prose("An incident is being looked into."),
         ),
+        "request": REQUEST,
+        "approval": APPROVAL,
     }
 
 
