@@ -17,7 +17,7 @@ from agency_node.disclosure.model import Direction, EmergencyUse, RequestState, 
 from agency_node.disclosure.supervision import Supervision
 from agency_node.disclosure.vault import RequestContents
 from agency_node.mailbox import OpenedMessage
-from agency_node.rpc.ports import PreparedDocument
+from agency_node.rpc.ports import PreparedApproval
 from agency_node.store.store import NodeTransaction
 from crypto.audit import AuditAction, reference
 from crypto.canonical import JsonInput
@@ -46,8 +46,8 @@ class Approvals:
 
     async def prepare(
         self, request_id: str, decision: str, reason: str, officer: str, role: str
-    ) -> PreparedDocument:
-        """An approval or rejection for its officer to sign.
+    ) -> PreparedApproval:
+        """An approval or rejection for its officer to sign, with the request to show them before.
 
         Raises:
             RefusedError: REQUEST_UNKNOWN, APPROVAL_REFUSED, OFFICER_UNKNOWN.
@@ -79,7 +79,7 @@ class Approvals:
             reason=prose,
             decided_at=now,
         )
-        return PreparedDocument(write(approval), payload_type(Approval))
+        return PreparedApproval(write(approval), payload_type(Approval), write(request))
 
     async def submit(self, data: bytes) -> str:
         """Counts a signed approval or review; returns the request's state.

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from agency_node.disclosure.approving import Said, agreed, page_lines
 from agency_node.disclosure.terminal import (
     CONFIG,
     AsJson,
@@ -42,7 +43,7 @@ from agency_node.disclosure.wording import (
     summary_lines,
 )
 from agency_node.rpc.control_client import ControlClient
-from agency_node.rpc.ports import EmergencyClaim, OrderDraft, RequestDraft
+from agency_node.rpc.ports import EmergencyClaim, OrderDraft, PreparedApproval, RequestDraft
 from crypto.envelope import Envelope
 from policies.codec import open_document, parse, to_json
 from policies.disclosure import DisclosureDecision, DisclosureRequest
@@ -51,6 +52,7 @@ from protos.wire.terminal import TerminalError, say, stop_on_error
 
 request_app = officers_app("Ask other agencies about a link.")
 approve_app = officers_app("Approve or reject what others ask.")
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask again after showing the request.")]
 Answered = Annotated[str, typer.Argument(help="The request's id; the release's hash for what was pushed.")]
 
 
@@ -228,15 +230,16 @@ def review(
     reason: Reason,
     unjustified: Annotated[bool, typer.Option(help="It was not justified.")] = False,
     role: Role = "privacy_officer",
+    yes: Yes = False,
     passphrase_file: PassphraseFile = None,
     config: Config = CONFIG,
 ) -> None:
-    """Reviews a use of break-glass, as an officer whom the policy names for it."""
+    """Shows a request, and reviews its use of break-glass, as an officer whom the policy names for it."""
     waiting = listed(config, lambda client: client.emergencies())
     if request_id not in {item.request_id for item in waiting}:
         raise TerminalError("no use of break-glass in this request waits for a review here")
-    decision = "reject" if unjustified else "approve"
-    _decided(request_id, decision, key, officer, role, reason, passphrase_file, config)
+    said = Said(request_id, "reject" if unjustified else "approve", reason, officer, role)
+    _decided(said, key, passphrase_file, yes, config)
     say("Reviewed: not justified." if unjustified else "Reviewed: justified.")
 
 
@@ -257,11 +260,12 @@ def approve(
     officer: Officer,
     reason: Reason,
     role: Role = "approver",
+    yes: Yes = False,
     passphrase_file: PassphraseFile = None,
     config: Config = CONFIG,
 ) -> None:
-    """Approves a request, or reviews a use of break-glass, with your own key."""
-    _decide(request_id, "approve", key, officer, role, reason, passphrase_file, config)
+    """Shows a request, and approves it, or reviews its use of break-glass, with your own key."""
+    _decide(Said(request_id, "approve", reason, officer, role), key, passphrase_file, yes, config)
 
 
 @approve_app.command("reject")
@@ -272,39 +276,31 @@ def reject(
     officer: Officer,
     reason: Annotated[str, typer.Option(help="Why not, in your own words; it is kept.")],
     role: Role = "approver",
+    yes: Yes = False,
     passphrase_file: PassphraseFile = None,
     config: Config = CONFIG,
 ) -> None:
-    """Rejects a request with your own key. One rejection is enough."""
-    _decide(request_id, "reject", key, officer, role, reason, passphrase_file, config)
+    """Shows a request, and rejects it with your own key. One rejection is enough."""
+    _decide(Said(request_id, "reject", reason, officer, role), key, passphrase_file, yes, config)
 
 
-def _decide(
-    request_id: str,
-    decision: str,
-    key: str,
-    officer: str,
-    role: str,
-    reason: str,
-    passphrase_file: Path | None,
-    config: Path,
-) -> None:
-    state = _decided(request_id, decision, key, officer, role, reason, passphrase_file, config)
-    say(f"{'Approved' if decision == 'approve' else 'Rejected'}. The request is now: {state}.")
+def _decide(said: Said, key: str, passphrase_file: Path | None, yes: bool, config: Path) -> None:
+    state = _decided(said, key, passphrase_file, yes, config)
+    say(f"{'Approved' if said.decision == 'approve' else 'Rejected'}. The request is now: {state}.")
 
 
-def _decided(
-    request_id: str,
-    decision: str,
-    key: str,
-    officer: str,
-    role: str,
-    reason: str,
-    passphrase_file: Path | None,
-    config: Path,
-) -> str:
-    async def work(client: ControlClient) -> str:
-        prepared = await client.prepare_approval(request_id, decision, reason, officer, role)
-        return await client.submit_approval(signed(prepared, unlocked(key, passphrase_file)))
+def _decided(said: Said, key: str, passphrase_file: Path | None, yes: bool, config: Path) -> str:
+    """Shows what is signed, asks, signs and hands it in; returns the request's state."""
 
-    return with_node(config, work)
+    async def prepare(client: ControlClient) -> PreparedApproval:
+        return await client.prepare_approval(
+            said.request_id, said.decision, said.reason, said.officer, said.role
+        )
+
+    prepared = with_node(config, prepare)
+    for line in page_lines(*agreed(prepared, said)):
+        say(line)
+    if not yes:
+        typer.confirm("Sign this?", abort=True)
+    envelope = signed(prepared, unlocked(key, passphrase_file))
+    return with_node(config, lambda client: client.submit_approval(envelope))

@@ -43,6 +43,7 @@ from agency_node.rpc.ports import (
     FieldOutcome,
     OrderDraft,
     PictureItem,
+    PreparedApproval,
     PreparedDocument,
     RequestDetail,
     RequestDraft,
@@ -137,7 +138,7 @@ class Disclosure:
 
     async def prepare_approval(
         self, request_id: str, decision: str, reason: str, officer: str, role: str
-    ) -> PreparedDocument:
+    ) -> PreparedApproval:
         """See `Approvals.prepare`."""
         return await self._approvals.prepare(request_id, decision, reason, officer, role)
 

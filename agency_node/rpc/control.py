@@ -20,7 +20,6 @@ from agency_node.rpc.ports import (
     FieldOutcome,
     NodeStatus,
     OrderDraft,
-    PreparedDocument,
     RequestDraft,
     RequestSummary,
 )
@@ -212,10 +211,12 @@ class ControlServicer(control_pb2_grpc.ControlServiceServicer):
     ) -> pb.PrepareApprovalResponse:
         if request.decision not in ("approve", "reject"):
             raise RefusedError(ErrorCode.INVALID_ARGUMENT, 'decision: "approve" or "reject"')
-        prepared: PreparedDocument = await self._node.disclosure.prepare_approval(
+        prepared = await self._node.disclosure.prepare_approval(
             request.request_id, request.decision, request.reason, request.officer, request.role
         )
-        return pb.PrepareApprovalResponse(payload=prepared.payload, payload_type=prepared.payload_type)
+        return pb.PrepareApprovalResponse(
+            payload=prepared.payload, payload_type=prepared.payload_type, request=prepared.request
+        )
 
     async def SubmitApproval(
         self, request: pb.SubmitApprovalRequest, context: Context

@@ -17,6 +17,7 @@ from agency_node.rpc.ports import (
     FieldOutcome,
     OrderDraft,
     PictureItem,
+    PreparedApproval,
     PreparedDocument,
     Provenance,
     RequestDetail,
@@ -141,13 +142,13 @@ class ControlClient:
 
     async def prepare_approval(
         self, request_id: str, decision: str, reason: str, officer: str, role: str
-    ) -> PreparedDocument:
-        """An approval or rejection for its officer to sign."""
+    ) -> PreparedApproval:
+        """An approval or rejection for its officer to sign, with the request to show them."""
         request = pb.PrepareApprovalRequest(
             request_id=request_id, decision=decision, reason=reason, officer=officer, role=role
         )
         answer = await self.call(self.stub.PrepareApproval(request))
-        return PreparedDocument(answer.payload, answer.payload_type)
+        return PreparedApproval(answer.payload, answer.payload_type, answer.request)
 
     async def submit_approval(self, envelope: bytes) -> str:
         """Hands in a signed approval; returns the request's state."""

@@ -21,6 +21,13 @@ class PreparedDocument:
 
 
 @dataclass(frozen=True, slots=True)
+class PreparedApproval(PreparedDocument):
+    """An approval to sign, and canonical JSON of the request that it is about, to be shown before."""
+
+    request: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class EmergencyClaim:
     """An officer's claim of an emergency; their key was unlocked with its passphrase just now."""
 
@@ -246,7 +253,7 @@ class DisclosureService(Protocol):
 
     async def prepare_approval(
         self, request_id: str, decision: str, reason: str, officer: str, role: str
-    ) -> PreparedDocument: ...
+    ) -> PreparedApproval: ...
 
     async def submit_approval(self, envelope: bytes) -> str: ...
 

@@ -45,7 +45,7 @@ async def test_from_question_to_picture(desk: Desk) -> None:
     assert (waiting["agency"], waiting["approvals_needed"]) == ("police", 1)
     approved = await desk.run(
         approve_app, CARE, "approve", waiting["request"], "--officer", "care.approver",
-        "--reason", "Proportionate.", *desk.key("care.approver"),
+        "--reason", "Proportionate.", *desk.key("care.approver"), "--yes",
     )  # fmt: skip
     assert "The request is now: released" in approved.output
     form = await desk.run(approve_app, CARE, "form", waiting["request"])
@@ -67,6 +67,31 @@ async def test_from_question_to_picture(desk: Desk) -> None:
     assert (
         "care, incident (received)" in picture.output and "[summary: withheld by clause 5]" in picture.output
     )
+
+
+async def test_an_officer_reads_what_they_approve_before_they_sign(desk: Desk) -> None:
+    await desk.run(request_app, POLICE, *ASK, "--tier", "3", *desk.key("police.investigator"))
+    await desk.world.deliver()
+    (made,) = json.loads((await desk.run(request_app, POLICE, "list", "--json")).output)
+    for agency, way in ((POLICE, "made by your agency, to care"), (CARE, "made to your agency, by police")):
+        words = ("approve", made["request"], *desk.order(f"{agency}.approver", "approver"))
+        thought_better = await desk.run(approve_app, agency, *words, typed="n\n")
+        assert thought_better.exit_code == 1 and "Approved" not in thought_better.output
+        held = await desk.world.nodes[agency].disclosure.get_request(made["request"])
+        assert held.summary.approvals == (0 if agency == POLICE else 1)
+        approved = await desk.run(approve_app, agency, *words, typed="y\n")
+        assert "Approved." in approved.output, approved.output
+        shown = approved.output.partition("Sign this?")[0]
+        for line in (
+            f"  Request:    {made['request']}", f"  Which way:  {way}",
+            "  Asked by:   police.investigator, investigator, of police", "  Purpose:    domestic abuse risk",
+            "  Tier:       3, full record", "  Case:       CASE-77", "  Asked for:  incident: ",
+            "    | Third call in a month.",
+            f"You sign, as approver of {agency}: approve, because\n    | It is right.",
+        ):  # fmt: skip
+            assert line in shown
+        await desk.world.deliver()
+    assert (await desk.world.police.disclosure.get_request(made["request"])).summary.state == "released"
 
 
 async def test_a_refusal_is_one_sentence_and_exit_code_1(desk: Desk) -> None:
@@ -114,11 +139,11 @@ async def test_break_glass_from_the_door_to_both_reviews(desk: Desk) -> None:
     for agency in (POLICE, CARE):
         person = f"{agency}.privacy"
         done = await desk.run(
-            approve_app, agency, "review", request_id, *desk.order(person, "privacy_officer")
+            approve_app, agency, "review", request_id, *desk.order(person, "privacy_officer"), "--yes"
         )
         assert done.exit_code == 0 and "Reviewed: justified." in done.output, done.output
         again = await desk.run(
-            approve_app, agency, "review", request_id, *desk.order(person, "privacy_officer")
+            approve_app, agency, "review", request_id, *desk.order(person, "privacy_officer"), "--yes"
         )
         assert again.exit_code == 1 and "waits for a review" in again.output
     await desk.run(request_app, POLICE, *ASK, *desk.key("police.investigator"))

@@ -26,7 +26,7 @@ from tests.simulator.disclosure_nodes import SimNode, World
 from tests.simulator.policies import key_of
 
 CHEAP = Argon2Cost(iterations=1, lanes=1, memory_kib=8 * 1024)
-SIGNERS = ("police.investigator", "police.privacy", "care.approver", "care.privacy")
+SIGNERS = ("police.investigator", "police.approver", "police.privacy", "care.approver", "care.privacy")
 ListLinks = Callable[[LinkageId | None, SubjectId | None], Awaitable[tuple[SubjectLink, ...]]]
 
 

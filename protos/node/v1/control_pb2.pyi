@@ -859,17 +859,21 @@ class PrepareApprovalResponse(_message.Message):
 
     PAYLOAD_FIELD_NUMBER: _builtins.int
     PAYLOAD_TYPE_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
     payload: _builtins.bytes
     payload_type: _builtins.str
+    request: _builtins.bytes
+    """Canonical JSON of the request that it is about, to be shown to whoever signs."""
     def __init__(
         self,
         *,
         payload: _builtins.bytes = ...,
         payload_type: _builtins.str = ...,
+        request: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["payload", b"payload", "payload_type", b"payload_type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["payload", b"payload", "payload_type", b"payload_type", "request", b"request"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
