@@ -2,7 +2,8 @@
 
 A request carries two signatures, its officer's and its node's, in one envelope. An approval carries its
 officer's. An approver is never the requester, belongs to the provider or the recipient, and counts once,
-whatever number of keys.
+whatever number of keys. A rejection takes back the same officer's approval, and nothing takes back a
+rejection.
 """
 
 from collections.abc import Sequence
@@ -118,25 +119,34 @@ def tally_approvals(
     registry: Registry,
     now: datetime,
 ) -> ApprovalTally:
-    """Count the approvals of one request. Raises SignatureError, DocumentError, and DuplicateKeyError."""
+    """Count the approvals of one request, in the order in which they came.
+
+    Raises SignatureError, DocumentError, and DuplicateKeyError where a key said the same twice.
+    """
     approvers: dict[PersonId, AgencyId] = {}
     refused: list[str] = []
     rejected: list[PersonId] = []
-    seen: set[str] = set()
+    seen: set[tuple[str, Decision]] = set()
     for envelope in envelopes:
         approval = open_document(Approval, envelope)
         officer = signing_officer(envelope, registry)
         if officer is None:
             refused.append("an approval is signed by a key that the registry does not list")
             continue
-        if officer.verify_key.key_id in seen:
-            raise DuplicateKeyError(f"the key of {officer.person} approved twice")
-        seen.add(officer.verify_key.key_id)
+        said = (officer.verify_key.key_id, approval.decision)
+        late = approval.decision is Decision.APPROVE and officer.person in rejected
+        if said in seen and not late:
+            done = "approved" if approval.decision is Decision.APPROVE else "rejected"
+            raise DuplicateKeyError(f"the key of {officer.person} {done} twice")
+        seen.add(said)
         reason = _objection(verified, provider, approval, officer, now)
+        if late:
+            reason = "the officer has rejected the request; it must be asked anew"
         if reason is not None:
             refused.append(f"the approval of {officer.person} does not count: {reason}")
         elif approval.decision is Decision.REJECT:
             rejected.append(officer.person)
+            approvers.pop(officer.person, None)
         elif officer.person not in approvers or officer.organisation == provider:
             approvers[officer.person] = officer.organisation
     from_provider = sum(agency == provider for agency in approvers.values())

@@ -7,6 +7,7 @@ takes off again, so that what counts is what the officer signed.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
@@ -67,6 +68,9 @@ class Approvals:
             )
         async with ctx.store.transaction() as tx:
             stored = await require_request(tx, request_id)
+            use = await tx.emergencies.get(stored.direction, stored.request_id)
+        if use is None or use.reviewed is not None:
+            _require_waiting(stored)
         _, request = self._opened(stored)
         approval = Approval(
             request_hash=Hash256(stored.request_hash),
@@ -132,11 +136,13 @@ class Approvals:
         registry: Registry,
         now: datetime,
     ) -> None:
-        """Keeps an approval that counts, with its audit entry; refuses any other."""
+        """Keeps an approval that counts, with its audit entry; refuses any other.
+
+        An officer who approved may still reject, whatever has been declared about them since.
+        """
         ctx = self._context
-        if stored.state not in (RequestState.WAITING, RequestState.SENT) or stored.wrapped is None:
-            raise RefusedError(ErrorCode.APPROVAL_REFUSED, f"the request is {stored.state.value} already")
-        contents = ctx.vault.open_request(stored.direction, stored.request_id, stored.wrapped)
+        _require_waiting(stored)
+        contents, _ = self._opened(stored)
         verified = verified_request(contents.envelope, registry, now)
         if now >= verified.request.expires:
             raise RefusedError(ErrorCode.APPROVAL_REFUSED, "the request's time is up")
@@ -153,7 +159,9 @@ class Approvals:
         if len(after.refused) > len(before.refused):
             raise RefusedError(ErrorCode.APPROVAL_REFUSED, after.refused[-1])
         officer = _officer(envelope, registry)
-        subject = contents.subject
+        approval = open_document(Approval, envelope)
+        takes_back = approval.decision is Decision.REJECT and officer.person in before.approvers
+        subject = None if takes_back else contents.subject
         if subject is not None and await self._supervision.conflicted(tx, officer.person, subject):
             raise RefusedError(
                 ErrorCode.CONFLICT_OF_INTEREST, "an officer with a conflict of interest may not approve"
@@ -162,7 +170,10 @@ class Approvals:
         await tx.requests.set_approvals(
             stored.direction, stored.request_id, after.approvals.count, stored.approvals_needed
         )
-        approval = open_document(Approval, envelope)
+        if takes_back:
+            await self._note(
+                tx, stored, contents, officer, approval, AuditAction.WITHDRAWN, {"what": "approval"}
+            )
         await self._note(tx, stored, contents, officer, approval, AuditAction.APPROVAL_GIVEN)
 
     async def _send_on(self, tx: NodeTransaction, stored: StoredRequest, envelope: Envelope) -> None:
@@ -215,6 +226,7 @@ class Approvals:
         officer: Officer,
         approval: Approval,
         action: AuditAction,
+        more: Mapping[str, JsonInput] | None = None,
     ) -> None:
         body: dict[str, JsonInput] = {
             "request": str(stored.request_id),
@@ -222,6 +234,7 @@ class Approvals:
             "role": approval.role.value,
             "decision": approval.decision.value,
             "reason": str(approval.reason),
+            **(more or {}),
         }
         await self._context.log.append(
             tx,
@@ -246,6 +259,17 @@ class Approvals:
             if stored is not None:
                 return stored
         raise RefusedError(ErrorCode.REQUEST_UNKNOWN, "the approval is of no request that is held here")
+
+
+def _require_waiting(stored: StoredRequest) -> None:
+    """Raises RefusedError: APPROVAL_REFUSED for a request that is settled, with what can be done instead."""
+    if stored.state in (RequestState.WAITING, RequestState.SENT):
+        return
+    hint = ""
+    if stored.state is RequestState.RELEASED:
+        ask = "" if stored.direction is Direction.RECEIVED else f"ask {stored.peer} to "
+        hint = f": {ask}take it back with `tallystick approve recall {stored.request_id}`"
+    raise RefusedError(ErrorCode.APPROVAL_REFUSED, f"the request is {stored.state.value} already{hint}")
 
 
 def _read(data: bytes) -> tuple[Envelope, Approval]:

@@ -24,6 +24,7 @@ from tests.simulator.disclosure_nodes import (
     HANDLE_AT_CARE,
     HANDLE_AT_POLICE,
     SUSAN,
+    SUSAN_AT_CARE,
     SUSAN_AT_POLICE,
     AcknowledgingRelay,
     SimNode,
@@ -169,3 +170,75 @@ async def test_nothing_hides_or_settles_anothers_use_of_break_glass(world: World
     assert await world.police.disclosure.list_emergencies() == ()
     (use,) = await world.care.disclosure.list_emergencies()
     assert use.direction == "received"
+
+
+# -- changing one's mind
+
+
+async def test_the_providers_approver_takes_an_approval_back(world: World) -> None:
+    request_id = await world.ask(tier=3)
+    await world.deliver()
+    assert await world.approve(request_id, world.care, *APPROVER_AT_CARE) == "waiting"
+    assert await world.approve(request_id, world.care, *APPROVER_AT_CARE, "reject") == "refused"
+    await world.deliver()
+    detail = await world.police.disclosure.get_request(request_id)
+    assert detail.summary.state == "refused" and detail.refusal.startswith("not_permitted")
+    (taken_back,) = await world.care.bodies("withdrawn")
+    assert (taken_back["what"], taken_back["request"]) == ("approval", request_id)
+    said = [body["decision"] for body in await world.care.bodies("approval-given")]
+    assert said == ["approve", "reject"]
+    assert "disclosure-released" not in await world.care.actions()
+
+
+async def test_the_recipients_approver_takes_an_approval_back_at_the_provider_too(world: World) -> None:
+    request_id = await world.ask(tier=3)
+    await world.deliver()
+    await world.approve(request_id, world.police, *APPROVER_AT_POLICE)
+    await world.deliver()
+    assert (await world.care.disclosure.get_request(request_id)).summary.approvals == 1
+    assert await world.approve(request_id, world.police, *APPROVER_AT_POLICE, "reject") == "sent"
+    assert (await world.police.disclosure.get_request(request_id)).summary.approvals == 0
+    with pytest.raises(RefusedError, match="asked anew") as refused:
+        await world.approve(request_id, world.police, *APPROVER_AT_POLICE)
+    assert refused.value.code is ErrorCode.APPROVAL_REFUSED
+    await world.deliver()
+    assert await state_at(world.care, request_id) == await state_at(world.police, request_id) == "refused"
+    for node in (world.police, world.care):
+        (taken_back,) = await node.bodies("withdrawn")
+        assert taken_back["what"] == "approval" and taken_back["organisation"] == POLICE
+
+
+async def test_a_decision_is_given_once_and_a_rejection_stays(world: World) -> None:
+    request_id = await world.ask(tier=3)
+    await world.deliver()
+    await world.approve(request_id, world.care, *APPROVER_AT_CARE)
+    with pytest.raises(RefusedError, match="approved twice"):
+        await world.approve(request_id, world.care, *APPROVER_AT_CARE)
+    await world.approve(request_id, world.care, *APPROVER_AT_CARE, "reject")
+    with pytest.raises(RefusedError, match="refused already"):
+        await world.approve(request_id, world.care, *APPROVER_AT_CARE)
+    assert "withdrawn" not in await world.police.actions()
+
+
+async def test_an_approver_with_a_conflict_declared_since_can_still_take_it_back(world: World) -> None:
+    request_id = await world.ask(tier=3)
+    await world.deliver()
+    await world.approve(request_id, world.care, *APPROVER_AT_CARE)
+    await world.order(world.care, "declare-conflict", "care.approver", *APPROVER_AT_CARE, about=SUSAN_AT_CARE)
+    assert await world.approve(request_id, world.care, *APPROVER_AT_CARE, "reject") == "refused"
+
+
+async def test_what_was_released_is_recalled_instead(world: World) -> None:
+    request_id = await world.ask(tier=2)
+    await world.deliver()
+    assert await world.approve(request_id, world.care, *APPROVER_AT_CARE) == "released"
+    await world.deliver()
+    command = f"with `tallystick approve recall {request_id}`"
+    for node, approver, who in (
+        (world.care, APPROVER_AT_CARE, "take it back"),
+        (world.police, APPROVER_AT_POLICE, "ask care to take it back"),
+    ):
+        with pytest.raises(RefusedError) as refused:
+            await world.approve(request_id, node, *approver, "reject")
+        assert refused.value.code is ErrorCode.APPROVAL_REFUSED and f"{who} {command}" in str(refused.value)
+    assert await world.order(world.care, "recall-release", request_id, *APPROVER_AT_CARE)

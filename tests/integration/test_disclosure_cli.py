@@ -94,6 +94,22 @@ async def test_an_officer_reads_what_they_approve_before_they_sign(desk: Desk) -
     assert (await desk.world.police.disclosure.get_request(made["request"])).summary.state == "released"
 
 
+@pytest.mark.parametrize("agency", [POLICE, CARE])
+async def test_an_officer_takes_an_approval_back(desk: Desk, agency: str) -> None:
+    await desk.run(request_app, POLICE, *ASK, "--tier", "3", *desk.key("police.investigator"))
+    await desk.world.deliver()
+    (made,) = json.loads((await desk.run(request_app, POLICE, "list", "--json")).output)
+    words = (made["request"], *desk.order(f"{agency}.approver", "approver"), "--yes")
+    for command, answer in (("approve", "Approved."), ("reject", "Rejected.")):
+        done = await desk.run(approve_app, agency, command, *words)
+        assert done.exit_code == 0 and answer in done.output, done.output
+        await desk.world.deliver()
+    for node in desk.world.nodes.values():
+        assert (await node.disclosure.get_request(made["request"])).summary.state == "refused"
+    again = await desk.run(approve_app, agency, "approve", *words)
+    assert again.exit_code == 1 and "the request is refused already" in again.output
+
+
 async def test_a_refusal_is_one_sentence_and_exit_code_1(desk: Desk) -> None:
     words = [word if word != "domestic_abuse_risk" else "missing_person" for word in ASK]
     refused = await desk.run(request_app, POLICE, *words, *desk.key("police.investigator"))

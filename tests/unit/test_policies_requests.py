@@ -175,15 +175,45 @@ def test_one_person_with_two_keys_approves_once() -> None:
     assert tally_approvals(verified(), CARE, envelopes, registry, NOW).approvals == Approvals(1, 1)
 
 
-def test_one_key_twice_is_an_error() -> None:
-    twice = [approval("care.approver", CARE), approval("care.approver", CARE)]
-    with pytest.raises(DuplicateKeyError):
+def rejection(label: str, organisation: AgencyId) -> Envelope:
+    return approval(label, organisation, lambda item: replace(item, decision=Decision.REJECT))
+
+
+@pytest.mark.parametrize(("say", "words"), [(approval, "approved twice"), (rejection, "rejected twice")])
+def test_one_key_saying_the_same_twice_is_an_error(
+    say: Callable[[str, AgencyId], Envelope], words: str
+) -> None:
+    twice = [say("care.approver", CARE), say("care.approver", CARE)]
+    with pytest.raises(DuplicateKeyError, match=words):
         tally_approvals(verified(), CARE, twice, REGISTRY, NOW)
 
 
+SECOND_KEY = replace(
+    officer("care.approver", CARE, OfficerRole.APPROVER), verify_key=key_of("care.approver second").verify_key
+)
+
+
+@pytest.mark.parametrize("key", ["care.approver", "care.approver second"])
+def test_a_rejection_takes_back_the_officers_approval(key: str) -> None:
+    registry = FederationSimulator(officers=(*default_officers(), SECOND_KEY)).registry()
+    said = [approval("care.approver", CARE), approval("police.approver", POLICE), rejection(key, CARE)]
+    tally = tally_approvals(verified(), CARE, said, registry, NOW)
+    assert tally.approvals == Approvals(1, 0) and tally.approvers == ("police.approver",)
+    assert tally.rejected_by == ("care.approver",) and tally.refused == ()
+
+
+@pytest.mark.parametrize("key", ["care.approver", "care.approver second"])
+def test_nothing_takes_back_a_rejection(key: str) -> None:
+    registry = FederationSimulator(officers=(*default_officers(), SECOND_KEY)).registry()
+    no, yes = rejection("care.approver", CARE), approval(key, CARE)
+    for said in ([no, yes], [approval("care.approver", CARE), no, yes]):
+        tally = tally_approvals(verified(), CARE, said, registry, NOW)
+        assert tally.approvals == Approvals(0, 0) and tally.rejected_by == ("care.approver",)
+        assert "asked anew" in tally.refused[0]
+
+
 def test_a_rejection_is_reported() -> None:
-    no = approval("care.approver", CARE, lambda item: replace(item, decision=Decision.REJECT))
-    tally = tally_approvals(verified(), CARE, [no], REGISTRY, NOW)
+    tally = tally_approvals(verified(), CARE, [rejection("care.approver", CARE)], REGISTRY, NOW)
     assert tally.rejected_by == ("care.approver",) and tally.approvals == Approvals(0, 0)
 
 
