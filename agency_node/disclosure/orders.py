@@ -7,7 +7,7 @@ which roles may give it. The order's entry in the audit log and its effect are o
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -94,23 +94,34 @@ class Effect:
 
 
 Perform = Callable[[NodeTransaction, OfficerOrder, datetime], Awaitable[Effect]]
+#: What must hold of an order before its transaction opens, such as what only the agency's source knows:
+#: reading that may take long, and whatever else the node writes waits for an open transaction.
+Require = Callable[[OfficerOrder, Registry], Awaitable[None]]
 
 
 class Orders:
     """Prepares, verifies and carries out orders."""
 
-    def __init__(self, context: DisclosureContext, perform: dict[Act, Perform]) -> None:
+    def __init__(
+        self,
+        context: DisclosureContext,
+        perform: Mapping[Act, Perform],
+        require: Mapping[Act, Require],
+    ) -> None:
         self._context = context
         self._perform = perform
+        self._require = require
 
     async def prepare(self, draft: OrderDraft) -> PreparedDocument:
         """An order for its officer to sign.
 
         Raises:
-            RefusedError: INVALID_ARGUMENT, OFFICER_UNKNOWN, NOT_ALLOWED for a role that may not order it.
+            RefusedError: INVALID_ARGUMENT, OFFICER_UNKNOWN, NOT_ALLOWED for a role that may not order it, and
+                what must hold before the act refuses.
         """
         ctx = self._context
         now = ctx.now()
+        registry = ctx.registry_at(now)
         try:
             order = OfficerOrder(
                 ctx.new_id(),
@@ -127,7 +138,8 @@ class Orders:
             raise RefusedError(
                 ErrorCode.INVALID_ARGUMENT, f"the order cannot be understood: {error}"
             ) from None
-        _require_role(order, ctx.registry_at(now), now)
+        _require_role(order, registry, now)
+        await self._require_before(order, registry)
         return PreparedDocument(write(order), payload_type(OfficerOrder))
 
     async def submit(self, data: bytes) -> str:
@@ -139,7 +151,9 @@ class Orders:
         """
         ctx = self._context
         now = ctx.now()
-        order = _verified(data, ctx.registry_at(now), ctx.me, now)
+        registry = ctx.registry_at(now)
+        order = _verified(data, registry, ctx.me, now)
+        await self._require_before(order, registry)
         async with ctx.store.transaction() as tx:
             effect = await self._perform[order.act](tx, order, now)
             # An erasure's entry must outlive the erased: it names neither subject nor reason.
@@ -161,6 +175,11 @@ class Orders:
             )
         ctx.mailbox.nudge()
         return effect.outcome
+
+    async def _require_before(self, order: OfficerOrder, registry: Registry) -> None:
+        require = self._require.get(order.act)
+        if require is not None:
+            await require(order, registry)
 
 
 def _verified(data: bytes, registry: Registry, me: AgencyId, now: datetime) -> OfficerOrder:

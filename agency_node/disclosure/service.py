@@ -89,6 +89,7 @@ class Disclosure:
                 Act.DECLARE_CONFLICT: self._supervision.declare,
                 Act.LIFT_CONFLICT: self._supervision.lift,
             },
+            {Act.DECLARE_CONFLICT: self._supervision.require_known},
         )
         self._witnessing = Witnessing(context, self._supervision)
         self._broker_witness = BrokerWitness(context, self._supervision)

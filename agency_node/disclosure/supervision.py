@@ -21,8 +21,10 @@ from agency_node.store.store import NodeTransaction
 from agency_node.subjects import SubjectId
 from crypto.audit import AuditAction, reference
 from crypto.canonical import JsonInput
+from policies.agreement import SubjectType
 from policies.clauses import USUAL_ALARMS, Alarms
 from policies.ids import AgencyId, PersonId
+from policies.registry import Registry
 from protos.wire.errors import ErrorCode, RefusedError
 
 _log = structlog.get_logger("supervision")
@@ -67,6 +69,30 @@ class Supervision:
         """Whether an officer may not ask about a subject."""
         mac = self._context.vault.subject_mac(subject)
         return bool(await tx.conflicts.held(officer, (_EVERYBODY, mac)))
+
+    async def require_known(self, order: OfficerOrder, registry: Registry) -> None:
+        """Refuses to list a conflict that would protect nobody: its names must be those of somebody.
+
+        Raises:
+            RefusedError: INVALID_ARGUMENT for an officer of no agency's, or a subject that is not held here.
+        """
+        officer, subject, _ = self._conflict_of(order)
+        if not any(item.person == officer for item in registry.officers):
+            raise RefusedError(
+                ErrorCode.INVALID_ARGUMENT,
+                "the registry lists no officer of this id, at any agency: nobody would be kept from asking",
+            )
+        if subject and not await self._is_held(SubjectId(subject)):
+            raise RefusedError(
+                ErrorCode.INVALID_ARGUMENT,
+                "this agency's source holds no person and no place of this number: nobody would be protected",
+            )
+
+    async def _is_held(self, subject: SubjectId) -> bool:
+        for kind in SubjectType:
+            if await self._context.reader.holding(subject, kind) is not None:
+                return True
+        return False
 
     async def declare(self, tx: NodeTransaction, order: OfficerOrder, now: datetime) -> Effect:
         """Puts a conflict on the list; anybody may declare their own, overseers may declare others'."""

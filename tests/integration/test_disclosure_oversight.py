@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import fields, replace
 from datetime import date, timedelta
@@ -10,8 +11,11 @@ from typing import Any
 import pytest
 
 from agency_node.disclosure.messages import PushEvidence
-from agency_node.rpc.ports import EmergencyClaim
+from agency_node.disclosure.records import Holding
+from agency_node.rpc.ports import EmergencyClaim, OrderDraft
 from agency_node.subjects import SubjectId
+from crypto.envelope import sign_envelope
+from policies.agreement import SubjectType
 from policies.disclosure import BreakGlass
 from policies.ids import Hash256, Line, Prose
 from policies.sharing import SharingPolicy
@@ -30,7 +34,7 @@ from tests.simulator.disclosure_nodes import (
     make_world,
     record,
 )
-from tests.simulator.policies import CARE, LINKAGE, POLICE, officer, sample_policy
+from tests.simulator.policies import CARE, LINKAGE, POLICE, key_of, officer, sample_policy
 
 PRIVACY = ("care.privacy", "privacy_officer")
 TOKEN_AT_CARE = b"T" * 16
@@ -235,6 +239,76 @@ async def test_an_approver_with_a_conflict_does_not_count(world: World) -> None:
     with pytest.raises(RefusedError) as refused:
         await world.approve(request_id, world.care, "care.approver", "approver")
     assert refused.value.code is ErrorCode.CONFLICT_OF_INTEREST
+
+
+DECLARED_BY = {
+    "an overseer, about another agency's officer": ("police.investigator", PRIVACY),
+    "the officer": ("care.investigator", ("care.investigator", "investigator")),
+}
+
+
+@pytest.mark.parametrize("case", DECLARED_BY)
+@pytest.mark.parametrize("subject", ["SC-44", "sc-4", SUSAN_AT_POLICE])
+async def test_a_conflict_about_a_number_that_is_not_held_is_refused(
+    world: World, case: str, subject: str
+) -> None:
+    whose, by = DECLARED_BY[case]
+    with pytest.raises(RefusedError, match="no person and no place of this number") as refused:
+        await world.order(world.care, "declare-conflict", whose, *by, about=subject)
+    assert refused.value.code is ErrorCode.INVALID_ARGUMENT
+    assert await world.care.disclosure.list_conflicts() == []
+    assert "order-given" not in await world.care.actions()
+
+
+@pytest.mark.parametrize("about", ["", SUSAN_AT_CARE])
+async def test_a_conflict_of_an_officer_whom_nobody_lists_is_refused(world: World, about: str) -> None:
+    with pytest.raises(RefusedError, match="no officer of this id, at any agency") as refused:
+        await world.order(world.care, "declare-conflict", "police.investigater", *PRIVACY, about=about)
+    assert refused.value.code is ErrorCode.INVALID_ARGUMENT
+    assert await world.care.disclosure.list_conflicts() == []
+
+
+async def test_what_was_signed_is_looked_up_again_before_it_is_done(world: World) -> None:
+    draft = OrderDraft("declare-conflict", "police.investigator", SUSAN_AT_CARE, "It is right.", *PRIVACY)
+    prepared = await world.care.disclosure.prepare_order(draft)
+    world.care.records.subjects.clear()
+    signed = sign_envelope(prepared.payload_type, prepared.payload, [key_of("care.privacy")])
+    with pytest.raises(RefusedError, match="no person and no place"):
+        await world.care.disclosure.submit_order(signed.to_bytes())
+
+
+async def test_a_conflict_about_a_place(world: World) -> None:
+    place, numbers = SubjectId("HOUSE-9"), world.care.records
+    numbers.add(place, {"postcode": "NM12AB"}, [])
+    numbers.subjects[place] = replace(numbers.subjects[place], subject_type="place")
+    await world.order(world.care, "declare-conflict", "police.investigator", *PRIVACY, about=place)
+    (listed,) = await world.care.disclosure.list_conflicts()
+    assert listed.subject_id == place
+
+
+async def test_a_source_is_read_with_no_transaction_open(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = world.care.records.holding
+
+    async def holding(subject: SubjectId, kind: SubjectType) -> Holding | None:
+        async with asyncio.timeout(5), world.care.store.transaction():
+            return await read(subject, kind)
+
+    monkeypatch.setattr(world.care.records, "holding", holding)
+    await world.order(world.care, "declare-conflict", "police.investigator", *PRIVACY, about=SUSAN_AT_CARE)
+    assert len(await world.care.disclosure.list_conflicts()) == 1
+
+
+async def test_a_conflict_is_lifted_after_its_subject_and_officer_have_gone(world: World) -> None:
+    registry = world.registries.registry
+    about = ("police.investigator", *PRIVACY)
+    await world.order(world.care, "declare-conflict", *about, about=SUSAN_AT_CARE)
+    world.care.records.subjects.clear()
+    kept = tuple(item for item in registry.officers if item.person != "police.investigator")
+    world.registries.registry = replace(registry, officers=kept)
+    await world.order(world.care, "lift-conflict", *about, about=SUSAN_AT_CARE)
+    assert await world.care.disclosure.list_conflicts() == []
 
 
 # -- supervision

@@ -102,9 +102,10 @@ class Records:
     async def holding(self, subject: SubjectId, kind: SubjectType) -> Holding | None:
         if self.fails:
             raise RuntimeError("the source is broken")
-        if kind is not SubjectType.PERSON or subject not in self.subjects:
+        held = self.subjects.get(subject)
+        if held is None or held.subject_type != kind.value:
             return None
-        return Holding(self.subjects[subject], tuple(self.records[subject]))
+        return Holding(held, tuple(self.records[subject]))
 
     def close(self) -> None:
         return None
