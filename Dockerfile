@@ -3,7 +3,7 @@ FROM python:3.11-slim-bookworm AS build
 WORKDIR /src
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 RUN python -m venv /opt/tallystick
-COPY requirements.lock ./
+COPY requirements.lock requirements-build.lock ./
 # --no-deps: the lock is complete, and clkhash's needlessly low pins would not resolve.
 RUN /opt/tallystick/bin/pip install --no-deps --require-hashes -r requirements.lock
 COPY pyproject.toml README.md LICENSE NOTICE ./
@@ -13,7 +13,8 @@ COPY policies policies
 COPY agency_node agency_node
 COPY broker broker
 COPY tallystick tallystick
-RUN /opt/tallystick/bin/pip install hatchling==1.33.0 && /opt/tallystick/bin/pip install --no-deps --no-build-isolation .
+RUN /opt/tallystick/bin/pip install --require-hashes -r requirements-build.lock \
+ && /opt/tallystick/bin/pip install --no-deps --no-build-isolation .
 
 FROM python:3.11-slim-bookworm
 RUN groupadd --system --gid 10001 tallystick \

@@ -10,6 +10,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -130,17 +131,30 @@ def _lint(folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_lock_has_every_dependency_with_hashes_and_no_address() -> None:
-    lock = (ROOT / "requirements.lock").read_text()
+def _project() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+@pytest.mark.parametrize(
+    ("file", "wanted"),
+    [
+        ("requirements.lock", _project()["project"]["dependencies"]),
+        (
+            "requirements-build.lock",
+            [*_project()["build-system"]["requires"], *_project()["dependency-groups"]["build"]],
+        ),
+    ],
+)
+def test_lock_has_every_dependency_with_hashes_and_no_address(file: str, wanted: list[str]) -> None:
+    lock = (ROOT / file).read_text()
     assert "://" not in lock
     pinned = {
         match[1].lower(): match[0]
         for match in re.finditer(r"^([A-Za-z0-9_.-]+)==\S+ .*\\$", lock, re.MULTILINE)
     }
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    for requirement in project["dependencies"]:
+    for requirement in wanted:
         name = re.split(r"[<>=\[ ]", requirement, maxsplit=1)[0].lower()
-        assert name in pinned, f"{name} is not in requirements.lock: run uv export (see CONTRIBUTING)"
+        assert name in pinned, f"{name} is not in {file}: run uv export (see CONTRIBUTING)"
     assert lock.count("--hash=sha256:") >= len(pinned)
 
 

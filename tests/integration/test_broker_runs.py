@@ -8,7 +8,9 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
+import grpc
 import pytest
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from broker.store.memory import MemoryStore
 from policies.statements import PolicyAction
@@ -194,8 +196,26 @@ async def test_suspension_and_return(world: World) -> None:
     assert not {event.link.token for event in told} & tokens.keys()
 
 
-async def test_metrics_and_reflection(tmp_path: Path) -> None:
-    settings: dict[str, object] = {"metrics": "127.0.0.1:0", "reflection": True}
+async def reflected(world: World) -> set[str]:
+    """The services that the broker says it has."""
+    stub = reflection_pb2_grpc.ServerReflectionStub(world.police.channel)
+    call = stub.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(list_services="")]))
+    async for answer in call:
+        return {item.name for item in answer.list_services_response.service}
+    return set()
+
+
+async def test_reflection_is_off_unless_it_is_switched_on(tmp_path: Path) -> None:
+    async with running_world(tmp_path / "off", store=MemoryStore()) as world:
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await reflected(world)
+        assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    async with running_world(tmp_path / "on", store=MemoryStore(), reflection=True) as world:
+        assert "tallystick.linkage.v1.LinkageService" in await reflected(world)
+
+
+async def test_metrics(tmp_path: Path) -> None:
+    settings: dict[str, object] = {"metrics": "127.0.0.1:0"}
     async with running_world(tmp_path, store=MemoryStore(), **settings) as world:
         assert await refusal(world.police.epoch("none")) is ErrorCode.LINKAGE_UNKNOWN
         url = f"http://127.0.0.1:{world.broker.metrics_port}/metrics"
