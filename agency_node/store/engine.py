@@ -1,7 +1,8 @@
 """Engines for the node's database, set so that a committed transaction survives a power cut.
 
 SQLite: write-ahead log, `synchronous=FULL` (fsync at every commit), and `BEGIN IMMEDIATE`, so that two
-writers queue instead of failing half-way. PostgreSQL keeps its own durable defaults.
+writers queue instead of failing half-way. PostgreSQL keeps its own durable defaults. What is stored stands in
+no exception: `hide_parameters`.
 """
 
 from __future__ import annotations
@@ -46,11 +47,14 @@ def open_engine(url: str) -> AsyncEngine:
         raise StoreError(f"the node keeps its data in SQLite or PostgreSQL, not in {parsed.drivername}")
     parsed = parsed.set(drivername=driver)
     if parsed.get_backend_name() != "sqlite":
-        return create_async_engine(parsed, pool_pre_ping=True)
+        return create_async_engine(parsed, pool_pre_ping=True, hide_parameters=True)
     in_memory = parsed.database in (None, "", ":memory:")
     options: dict[str, Any] = {"poolclass": StaticPool} if in_memory else {}
     engine = create_async_engine(
-        parsed, connect_args={"timeout": BUSY_SECONDS, "factory": RollbackOnClose}, **options
+        parsed,
+        hide_parameters=True,
+        connect_args={"timeout": BUSY_SECONDS, "factory": RollbackOnClose},
+        **options,
     )
     _prepare_sqlite(engine)
     return engine

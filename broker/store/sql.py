@@ -85,12 +85,14 @@ def normal_url(url: str) -> str:
 
 
 def open_engine(url: str) -> AsyncEngine:
-    """An engine for a database URL, with SQLite set up to be durable."""
+    """An engine for a database URL, with SQLite set up to be durable; no value stands in its exceptions."""
     full = normal_url(url)
     if not full.startswith("sqlite"):
         # One snapshot for all statements of a transaction, so that a read is consistent.
-        return create_async_engine(full, isolation_level="REPEATABLE READ", pool_pre_ping=True)
-    engine = create_async_engine(full, connect_args={"factory": RollbackOnClose})
+        return create_async_engine(
+            full, isolation_level="REPEATABLE READ", pool_pre_ping=True, hide_parameters=True
+        )
+    engine = create_async_engine(full, hide_parameters=True, connect_args={"factory": RollbackOnClose})
     event.listen(engine.sync_engine, "connect", _set_up_sqlite)
     event.listen(engine.sync_engine, "begin", _begin)
     return engine
