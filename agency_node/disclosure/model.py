@@ -123,7 +123,7 @@ class SupervisionItem:
 
 @dataclass(frozen=True, slots=True)
 class StoredConflict:
-    """An officer who may not ask about a subject, or about anybody (`subject_mac` empty)."""
+    """A declaration that an officer may not ask about a subject, or about anybody (`subject_mac` empty)."""
 
     officer: str
     subject_mac: str

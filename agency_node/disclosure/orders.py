@@ -2,7 +2,8 @@
 
 Withdrawing a request, taking back or correcting a release, erasing a subject, signing off what a supervisor
 was shown, and the list of conflicts of interest: one signed form, `officer-order/v1`, and one place that says
-which roles may give it. The order's entry in the audit log and its effect are one transaction.
+which roles may give it. The order's entry in the audit log and its effect are one transaction, and so is the
+note that it was carried out: each order acts once.
 """
 
 from __future__ import annotations
@@ -29,8 +30,10 @@ from policies.signing import CLOCK_SKEW, signing_officer
 from policies.vocabulary import OfficerRole
 from protos.wire.errors import ErrorCode, RefusedError
 
-#: An order counts for so long after it was signed: an old one cannot be given again.
+#: An order counts for so long after it was signed.
 FRESH = timedelta(minutes=15)
+#: That it was carried out is remembered for longer, for clocks are set back now and then.
+REMEMBERED = timedelta(days=1)
 
 _PRIVACY = frozenset(
     {
@@ -146,15 +149,18 @@ class Orders:
         """Carries out a signed order; returns what was done, as a sentence.
 
         Raises:
-            RefusedError: INVALID_ARGUMENT, SIGNATURE_INVALID, OFFICER_UNKNOWN, NOT_ALLOWED, and whatever
-                the act itself refuses.
+            RefusedError: INVALID_ARGUMENT, SIGNATURE_INVALID, OFFICER_UNKNOWN, NOT_ALLOWED, REQUEST_REPLAYED
+                for an order that was carried out before, and whatever the act itself refuses.
         """
         ctx = self._context
         now = ctx.now()
         registry = ctx.registry_at(now)
-        order = _verified(data, registry, ctx.me, now)
+        envelope, order = _verified(data, registry, ctx.me, now)
         await self._require_before(order, registry)
         async with ctx.store.transaction() as tx:
+            await tx.orders.prune(now)
+            if not await tx.orders.note(envelope.digest, order.ordered_at + REMEMBERED):
+                raise RefusedError(ErrorCode.REQUEST_REPLAYED, "this order was carried out already")
             effect = await self._perform[order.act](tx, order, now)
             # An erasure's entry must outlive the erased: it names neither subject nor reason.
             erasure = order.act is Act.ERASE_SUBJECT
@@ -182,7 +188,7 @@ class Orders:
             await require(order, registry)
 
 
-def _verified(data: bytes, registry: Registry, me: AgencyId, now: datetime) -> OfficerOrder:
+def _verified(data: bytes, registry: Registry, me: AgencyId, now: datetime) -> tuple[Envelope, OfficerOrder]:
     try:
         envelope = Envelope.from_bytes(data)
         order = open_document(OfficerOrder, envelope)
@@ -196,7 +202,7 @@ def _verified(data: bytes, registry: Registry, me: AgencyId, now: datetime) -> O
     if not now - FRESH <= order.ordered_at <= now + CLOCK_SKEW:
         raise RefusedError(ErrorCode.INVALID_ARGUMENT, "the order is too old: give it again")
     _require_role(order, registry, now)
-    return order
+    return envelope, order
 
 
 def _require_role(order: OfficerOrder, registry: Registry, now: datetime) -> None:

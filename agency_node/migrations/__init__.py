@@ -15,10 +15,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 VERSION_TABLE = "node_alembic_version"
 
 
-async def upgrade(engine: AsyncEngine) -> str:
-    """Brings the schema to the newest revision, in one transaction; returns its id."""
+async def upgrade(engine: AsyncEngine, to: str = "head") -> str:
+    """Brings the schema to a revision, in one transaction; returns the newest one's id."""
     async with engine.begin() as connection:
-        await connection.run_sync(_upgrade)
+        await connection.run_sync(_upgrade, to)
     return newest()
 
 
@@ -36,10 +36,10 @@ def newest() -> str:
     return head
 
 
-def _upgrade(connection: Connection) -> None:
+def _upgrade(connection: Connection, to: str) -> None:
     config = _config()
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, to)
 
 
 def _context(connection: Connection) -> MigrationContext:

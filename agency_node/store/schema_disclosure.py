@@ -158,6 +158,8 @@ CONFLICTS = sa.Table(
     sa.Column("officer", sa.String(64), primary_key=True),
     # Empty: the officer may not ask about anybody.
     sa.Column("subject_mac", sa.String(64), primary_key=True),
+    # Each declaration stays beside the others until the conflict is lifted.
+    sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("declared", TIME, nullable=False),
     # The subject and the reason.
     sa.Column("wrapped", sa.LargeBinary, nullable=False),
@@ -195,4 +197,14 @@ RECALLS = sa.Table(
     sa.Column("release_hash", sa.String(64), primary_key=True),
     sa.Column("reason", sa.String(32), nullable=False),
     sa.Column("recalled", TIME, nullable=False),
+)
+
+# Migration `r0008_orders` creates this one, and `position` among the conflicts of interest.
+
+ORDERS_CARRIED_OUT = sa.Table(
+    "orders_carried_out",
+    METADATA,
+    sa.Column("order_hash", sa.String(64), primary_key=True),
+    # Until then the order could be given again, so its hash is kept.
+    sa.Column("keep_until", TIME, nullable=False),
 )

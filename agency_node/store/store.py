@@ -19,6 +19,7 @@ from agency_node.store.epochs import EpochRepository
 from agency_node.store.handles import HandleRepository
 from agency_node.store.links import LinkRepository
 from agency_node.store.mail import InboxRepository, OutboxRepository
+from agency_node.store.orders import OrderRepository
 from agency_node.store.releases import ReleaseRepository, RetentionRepository
 from agency_node.store.requests import ApprovalRepository, EmergencyRepository, RequestRepository
 from agency_node.store.supervision import ConflictRepository, PushRepository, SupervisionRepository
@@ -47,6 +48,7 @@ class NodeTransaction:
         self.supervision = SupervisionRepository(session)
         self.conflicts = ConflictRepository(session)
         self.pushes = PushRepository(session)
+        self.orders = OrderRepository(session)
 
 
 class NodeStore:

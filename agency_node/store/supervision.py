@@ -64,25 +64,30 @@ class SupervisionRepository:
 
 
 class ConflictRepository:
-    """Conflicts of interest by officer and subject."""
+    """Conflicts of interest by officer and subject, with every declaration of each."""
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
     async def put(self, conflict: StoredConflict) -> None:
-        """Keeps a conflict; one that is there already is replaced."""
-        await self.remove(conflict.officer, conflict.subject_mac)
+        """Keeps a declaration, beside what others declared of the same conflict."""
+        last = await self._session.scalar(
+            sa.select(sa.func.max(CONFLICTS.c.position)).where(
+                CONFLICTS.c.officer == str(conflict.officer), CONFLICTS.c.subject_mac == conflict.subject_mac
+            )
+        )
         await self._session.execute(
             sa.insert(CONFLICTS).values(
                 officer=str(conflict.officer),
                 subject_mac=conflict.subject_mac,
+                position=0 if last is None else last + 1,
                 declared=int(conflict.declared.timestamp()),
                 wrapped=conflict.wrapped,
             )
         )
 
     async def remove(self, officer: str, subject_mac: str) -> bool:
-        """Forgets a conflict; whether there was one."""
+        """Forgets a conflict with all its declarations; whether there was one."""
         held = await self.held(officer, (subject_mac,))
         await self._session.execute(
             sa.delete(CONFLICTS).where(
@@ -106,9 +111,11 @@ class ConflictRepository:
         )
 
     async def listed(self) -> tuple[StoredConflict, ...]:
-        """All conflicts, by officer."""
+        """Every declaration, by officer."""
         rows = await self._session.execute(
-            sa.select(CONFLICTS).order_by(CONFLICTS.c.officer, CONFLICTS.c.declared, CONFLICTS.c.subject_mac)
+            sa.select(CONFLICTS).order_by(
+                CONFLICTS.c.officer, CONFLICTS.c.declared, CONFLICTS.c.subject_mac, CONFLICTS.c.position
+            )
         )
         return tuple(
             StoredConflict(row.officer, row.subject_mac, _moment(row.declared), row.wrapped) for row in rows

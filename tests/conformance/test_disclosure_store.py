@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from agency_node import migrations
@@ -237,13 +238,45 @@ async def test_conflicts_are_about_one_subject_or_everybody(store: NodeStore) ->
         for mac in ("c" * 64, ""):
             await tx.conflicts.put(StoredConflict("police.investigator", mac, NOW, b"first"))
         await tx.conflicts.put(StoredConflict("police.investigator", "", NOW, b"again"))
-        assert len(await tx.conflicts.listed()) == 2
+        listed = [(item.subject_mac, item.wrapped) for item in await tx.conflicts.listed()]
+        assert listed == [("", b"first"), ("", b"again"), ("c" * 64, b"first")]
         assert await tx.conflicts.held("police.investigator", ("", "d" * 64)) == {""}
         assert await tx.conflicts.held("somebody", ("",)) == frozenset()
         await tx.conflicts.forget_subject("c" * 64)
         assert await tx.conflicts.remove("police.investigator", "")
         assert not await tx.conflicts.remove("police.investigator", "")
         assert await tx.conflicts.listed() == ()
+
+
+async def test_an_order_is_noted_once_until_it_is_pruned(store: NodeStore) -> None:
+    one, two = "1" * 64, "2" * 64
+    async with store.transaction() as tx:
+        assert await tx.orders.note(one, NOW)
+        assert not await tx.orders.note(one, NOW)
+    async with store.transaction() as tx:
+        assert not await tx.orders.note(one, NOW + timedelta(days=1))
+        assert await tx.orders.note(two, NOW + timedelta(seconds=1))
+        await tx.orders.prune(NOW)
+        assert not await tx.orders.note(one, NOW)
+        await tx.orders.prune(NOW + timedelta(seconds=1))
+        assert await tx.orders.note(one, NOW)
+        assert not await tx.orders.note(two, NOW)
+
+
+async def test_declarations_of_the_time_before_stay_on_the_list(tmp_path: Path) -> None:
+    opened = NodeStore.open(f"sqlite:///{tmp_path / 'node.db'}")
+    await migrations.upgrade(opened.engine, "0004")
+    old = sa.table(
+        "conflicts_of_interest", *map(sa.column, ("officer", "subject_mac", "declared", "wrapped"))
+    )
+    values = {"officer": "police.investigator", "subject_mac": "", "declared": 1, "wrapped": b"why"}
+    async with opened.engine.begin() as connection:
+        await connection.execute(sa.insert(old).values(values))
+    await migrations.upgrade(opened.engine)
+    async with opened.transaction() as tx:
+        (kept,) = await tx.conflicts.listed()
+        assert (kept.officer, kept.wrapped) == ("police.investigator", b"why")
+    await opened.close()
 
 
 async def test_pushes_are_due_when_new_or_long_ago(store: NodeStore) -> None:

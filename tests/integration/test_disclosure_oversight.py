@@ -311,6 +311,47 @@ async def test_a_conflict_is_lifted_after_its_subject_and_officer_have_gone(worl
     assert await world.care.disclosure.list_conflicts() == []
 
 
+async def test_nobody_writes_over_what_an_overseer_declared(world: World) -> None:
+    about, whom = SUSAN_AT_CARE, "care.approver"
+    why = ("Under investigation for stalking her.", "Former neighbour.")
+    await world.order(world.care, "declare-conflict", whom, *PRIVACY, about=about, reason=why[0])
+    await world.order(world.care, "declare-conflict", whom, whom, "approver", about=about, reason=why[1])
+    listed = await world.care.disclosure.list_conflicts()
+    assert tuple(item.reason for item in listed) == why
+    await world.order(world.care, "lift-conflict", whom, *PRIVACY, about=about)
+    assert await world.care.disclosure.list_conflicts() == []
+
+
+async def test_each_order_acts_once(world: World) -> None:
+    """An old order to lift a conflict does not undo a newer declaration, whatever the time between."""
+    declare = ("declare-conflict", "care.approver", *PRIVACY, SUSAN_AT_CARE)
+    await world.order(world.care, *declare)
+    lift = await world.signed_order(
+        world.care, "lift-conflict", "care.approver", *PRIVACY, about=SUSAN_AT_CARE
+    )
+    await world.care.disclosure.submit_order(lift)
+    await world.order(world.care, *declare)
+    world.clock.advance(minutes=10)
+    with pytest.raises(RefusedError) as refused:
+        await world.care.disclosure.submit_order(lift)
+    assert refused.value.code is ErrorCode.REQUEST_REPLAYED
+    assert len(await world.care.disclosure.list_conflicts()) == 1
+    world.clock.advance(days=2)
+    await world.order(world.care, "lift-conflict", "care.approver", *PRIVACY, about=SUSAN_AT_CARE)
+    with pytest.raises(RefusedError, match="too old"):
+        await world.care.disclosure.submit_order(lift)
+
+
+async def test_an_order_that_was_refused_may_be_given_again(world: World) -> None:
+    lift = await world.signed_order(
+        world.care, "lift-conflict", "care.approver", *PRIVACY, about=SUSAN_AT_CARE
+    )
+    with pytest.raises(RefusedError, match="no such conflict"):
+        await world.care.disclosure.submit_order(lift)
+    await world.order(world.care, "declare-conflict", "care.approver", *PRIVACY, about=SUSAN_AT_CARE)
+    assert await world.care.disclosure.submit_order(lift) == "The conflict of interest is off the list."
+
+
 # -- supervision
 
 

@@ -283,13 +283,32 @@ class World:
         return await node.disclosure.submit_approval(envelope.to_bytes())
 
     async def order(
-        self, node: SimNode, act: str, target: str, officer: str, role: str, about: str = ""
+        self,
+        node: SimNode,
+        act: str,
+        target: str,
+        officer: str,
+        role: str,
+        about: str = "",
+        reason: str = "It is right.",
     ) -> str:
         """An officer orders something at a node; returns what was done."""
-        draft = OrderDraft(act, target, about, "It is right.", officer, role)
-        prepared = await node.disclosure.prepare_order(draft)
-        envelope = sign_envelope(prepared.payload_type, prepared.payload, [key_of(officer)])
-        return await node.disclosure.submit_order(envelope.to_bytes())
+        signed = await self.signed_order(node, act, target, officer, role, about, reason)
+        return await node.disclosure.submit_order(signed)
+
+    async def signed_order(
+        self,
+        node: SimNode,
+        act: str,
+        target: str,
+        officer: str,
+        role: str,
+        about: str = "",
+        reason: str = "It is right.",
+    ) -> bytes:
+        """An order that an officer has signed and not handed in."""
+        prepared = await node.disclosure.prepare_order(OrderDraft(act, target, about, reason, officer, role))
+        return sign_envelope(prepared.payload_type, prepared.payload, [key_of(officer)]).to_bytes()
 
     async def refresh_status(self) -> None:
         """Social care signs its policies' status anew, and the police take it."""
