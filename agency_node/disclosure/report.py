@@ -6,16 +6,13 @@ from collections.abc import Iterator, Mapping
 
 from agency_node.audit import ReadEntry
 from agency_node.disclosure.context import DisclosureContext
+from agency_node.disclosure.held import held_policy
 from agency_node.rpc.ports import SubjectEntry
-from agency_node.store.store import NodeTransaction
 from agency_node.subjects import SubjectId
 from crypto.audit import AuditAction, AuditDetails
 from crypto.canonical import JsonInput, JsonValue
-from crypto.envelope import Envelope
-from crypto.errors import CryptoError
-from policies.codec import open_document
-from policies.errors import PolicyError
 from policies.ids import AgencyId
+from policies.parties import Party
 from policies.sharing import SharingPolicy
 from policies.vocabulary import Regime
 
@@ -33,6 +30,7 @@ _SHOWN = frozenset(
         AuditAction.PURGED,
     }
 )
+_COUNTERPART = ("requester", "provider")
 _IN_CRISIS = frozenset({AuditAction.BREAK_GLASS_INVOKED, AuditAction.BREAK_GLASS_REVIEWED})
 
 
@@ -49,7 +47,7 @@ async def subject_report(context: DisclosureContext, subject: SubjectId) -> tupl
                 continue
             policy_hash = item.entry.leaf.policy or ""
             if policy_hash not in policies:
-                policies[policy_hash] = await _policy(tx, policy_hash)
+                policies[policy_hash] = await held_policy(tx, policy_hash)
             found.append(_entry(item, item.details, policies[policy_hash], context.me))
     return tuple(found)
 
@@ -76,8 +74,10 @@ def _exemptions(
     if policy is None:
         yield "the policy is no longer held: what it says of the parties is not known"
         return
-    others = {str(value) for name in ("requester", "provider") if isinstance(value := body.get(name), str)}
-    parties = [party for party in policy.parties if party.agency in others | {me}]
+    parties = _concerned(body, policy, me)
+    if parties is None:
+        yield "an agency is named that is no party to the policy: what law it works under is not known"
+        parties = policy.parties
     if any(party.regime is Regime.PART3 for party in parties):
         yield "law enforcement processing (Part 3 DPA 2018): could telling prejudice an inquiry?"
     if any(party.name_withheld for party in parties):
@@ -88,14 +88,17 @@ def _exemptions(
         yield "misuse is suspected: could telling prejudice the inquiry into it?"
 
 
-async def _policy(tx: NodeTransaction, policy_hash: str) -> SharingPolicy | None:
-    bundle = await tx.documents.get(policy_hash) if policy_hash else None
-    if bundle is None:
-        return None
-    try:
-        return open_document(SharingPolicy, Envelope.from_bytes(bundle.document))
-    except (PolicyError, CryptoError):
-        return None
+def _concerned(
+    body: Mapping[str, JsonInput], policy: SharingPolicy, me: AgencyId
+) -> tuple[Party, ...] | None:
+    """The parties that an entry is about: this agency and the other, or all where the entry does not say who
+    that is. None where somebody is named who is no party.
+    """
+    named = {str(value) for name in _COUNTERPART if (value := body.get(name)) is not None} - {me}
+    if not named:
+        return policy.parties
+    concerned = tuple(party for party in policy.parties if party.agency in named | {me})
+    return concerned if {str(party.agency) for party in concerned} == named | {str(me)} else None
 
 
 def _plain(body: object) -> dict[str, JsonValue]:
