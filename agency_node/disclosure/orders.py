@@ -19,6 +19,7 @@ from agency_node.rpc.ports import OrderDraft, PreparedDocument
 from agency_node.store.store import NodeTransaction
 from agency_node.subjects import SubjectId
 from crypto.audit import AuditAction, reference
+from crypto.canonical import JsonInput
 from crypto.envelope import Envelope
 from crypto.errors import CryptoError
 from policies.codec import open_document, payload_type, write
@@ -89,7 +90,7 @@ class OfficerOrder(Redacted):
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What came of an order: a sentence, and the subject under whose key it is put on record."""
+    """What came of an order: a sentence, and the subject, if any, under whose key it is put on record."""
 
     outcome: str
     subject: SubjectId | None = None
@@ -162,22 +163,14 @@ class Orders:
             if not await tx.orders.note(envelope.digest, order.ordered_at + REMEMBERED):
                 raise RefusedError(ErrorCode.REQUEST_REPLAYED, "this order was carried out already")
             effect = await self._perform[order.act](tx, order, now)
-            # An erasure's entry must outlive the erased: it names neither subject nor reason.
-            erasure = order.act is Act.ERASE_SUBJECT
             await ctx.log.append(
                 tx,
                 AuditAction.ORDER_GIVEN,
                 actor=str(order.officer),
-                subject=None if erasure else effect.subject,
+                subject=effect.subject,
                 policy=effect.policy,
                 ref=reference(order.id),
-                body={
-                    "order": str(order.id),
-                    "act": order.act.value,
-                    "role": order.role.value,
-                    "outcome": effect.outcome,
-                    **({} if erasure else {"target": str(order.target), "reason": str(order.reason)}),
-                },
+                body=_entry_body(order, effect),
             )
         ctx.mailbox.nudge()
         return effect.outcome
@@ -186,6 +179,25 @@ class Orders:
         require = self._require.get(order.act)
         if require is not None:
             await require(order, registry)
+
+
+def _entry_body(order: OfficerOrder, effect: Effect) -> dict[str, JsonInput]:
+    """What the log says of an order.
+
+    The reason is free text and may name anybody: it is kept only under a subject's key, to be destroyed with
+    it. An erasure's entry must outlive the erased and names nobody.
+    """
+    body: dict[str, JsonInput] = {
+        "order": str(order.id),
+        "act": order.act.value,
+        "role": order.role.value,
+        "outcome": effect.outcome,
+    }
+    if order.act is not Act.ERASE_SUBJECT:
+        body["target"] = str(order.target)
+    if effect.subject is not None:
+        body["reason"] = str(order.reason)
+    return body
 
 
 def _verified(data: bytes, registry: Registry, me: AgencyId, now: datetime) -> tuple[Envelope, OfficerOrder]:

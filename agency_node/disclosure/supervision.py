@@ -1,7 +1,8 @@
 """Against misuse by those who may ask: conflicts of interest, alarms, and a sample for supervisors.
 
 An alarm stops nothing: it is put on record and waits in a queue until somebody else has looked at it. Only
-counts are compared, so nothing here reads what was asked. Alarms and samples name no subject.
+counts are compared, so nothing here reads what was asked. The queue names no subject. What the log says of an
+alarm, and of who signed it off, belongs to the subject of the request it is about, and is erased with it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import structlog
 
 from agency_node.disclosure.context import DisclosureContext
 from agency_node.disclosure.held import held_policy
-from agency_node.disclosure.model import StoredConflict, StoredRequest, SupervisionItem
+from agency_node.disclosure.model import Direction, StoredConflict, StoredRequest, SupervisionItem
 from agency_node.disclosure.orders import OVERSIGHT, Effect, OfficerOrder
 from agency_node.rpc.ports import ConflictSummary, SupervisionSummary
 from agency_node.store.store import NodeTransaction
@@ -180,6 +181,7 @@ class Supervision:
             tx,
             AuditAction.MISUSE_SUSPECTED,
             actor=str(self._context.me),
+            subject=await self._subject(tx, occasion),
             policy=occasion.policy_hash or None,
             ref=reference(occasion.request_id) if occasion.request_id else None,
             body={
@@ -206,7 +208,8 @@ class Supervision:
         if item.officer == str(order.officer):
             raise RefusedError(ErrorCode.NOT_ALLOWED, "nobody signs off a request of their own")
         await tx.supervision.sign_off(item.item_id, now)
-        return Effect(f"Signed off: {item.kind.replace('-', ' ')}.", policy=item.policy_hash or None)
+        outcome = f"Signed off: {item.kind.replace('-', ' ')}."
+        return Effect(outcome, await self._subject(tx, item), item.policy_hash or None)
 
     async def queue(self, tx: NodeTransaction) -> tuple[SupervisionSummary, ...]:
         """What waits to be signed off, oldest first."""
@@ -222,6 +225,16 @@ class Supervision:
             )
             for item in await tx.supervision.waiting()
         )
+
+    async def _subject(self, tx: NodeTransaction, item: Occasion | SupervisionItem) -> SubjectId | None:
+        """Whom the request of an item is about; None without one, and once its subject was erased."""
+        for direction in Direction:
+            stored = await tx.requests.get(direction, item.request_id)
+            if stored is None or (stored.officer, stored.peer) != (item.officer, item.peer):
+                continue  # under the same id, but made the other way
+            if stored.wrapped is not None:
+                return self._context.vault.open_request(direction, item.request_id, stored.wrapped).subject
+        return None
 
     async def _add(self, tx: NodeTransaction, kind: str, item_id: str, occasion: Occasion) -> bool:
         return await tx.supervision.add(

@@ -16,6 +16,8 @@ from agency_node.rpc.ports import EmergencyClaim, OrderDraft
 from agency_node.subjects import SubjectId
 from crypto.envelope import sign_envelope
 from policies.agreement import SubjectType
+from agency_node.rpc.ports import EmergencyClaim
+from crypto.audit import AuditAction
 from policies.disclosure import BreakGlass
 from policies.ids import Hash256, Line, Prose
 from policies.sharing import SharingPolicy
@@ -150,6 +152,54 @@ async def test_the_report_flags_what_must_be_weighed_before_the_subject_is_told(
     )
 
 
+PART3 = "law enforcement processing (Part 3 DPA 2018): could telling prejudice an inquiry?"
+
+
+async def test_no_entry_of_an_exchange_with_the_police_goes_out_unweighed(world: World) -> None:
+    """Approvals, recalls and purges name no agency: that there are any tells that somebody looked."""
+    for end in ("withdraw", "recall"):
+        request_id = await world.ask(tier=2)
+        await world.deliver()
+        if end == "withdraw":
+            await world.order(
+                world.police, "withdraw-request", request_id, "police.investigator", "investigator"
+            )
+        else:
+            await world.approve(request_id, world.care, "care.approver", "approver")
+            await world.deliver()
+            await world.order(world.care, "recall-release", request_id, *PRIVACY)
+        await world.deliver()
+    for node, subject, expected in (
+        (world.care, SUSAN_AT_CARE, {"approval-given", "disclosure-released", "withdrawn"}),
+        (
+            world.police,
+            SUSAN_AT_POLICE,
+            {"disclosure-requested", "disclosure-received", "withdrawn", "purged"},
+        ),
+    ):
+        report = await node.disclosure.about_subject(subject)
+        assert expected <= {entry.action.value for entry in report}
+        assert [entry.action.value for entry in report if PART3 not in entry.exemptions] == []
+
+
+async def test_agencies_that_the_policy_does_not_know_are_weighed(world: World) -> None:
+    bodies: tuple[dict[str, str], ...] = (
+        {"requester": "elsewhere"},
+        {"provider": "care"},
+        {"requester": "nhs"},
+        {},
+    )
+    async with world.care.store.transaction() as tx:
+        for body in bodies:
+            await world.care.log.append(
+                tx, AuditAction.DISCLOSURE_RELEASED, actor="x", body=body, subject=SUSAN_AT_CARE,
+                policy=world.policy_hash,
+            )  # fmt: skip
+    report = await world.care.disclosure.about_subject(SUSAN_AT_CARE)
+    assert [PART3 in entry.exemptions for entry in report] == [True, True, False, True]
+    assert "no party" in report[0].exemptions[0]
+
+
 async def test_erasing_a_subject_propagates_and_proofs_stay_valid(world: World) -> None:
     request_id = await world.ask()
     await world.deliver()
@@ -179,6 +229,42 @@ async def test_nothing_is_erased_while_it_must_be_decided_or_reviewed(world: Wor
     with pytest.raises(RefusedError) as refused:
         await world.order(world.care, "erase-subject", SUSAN_AT_CARE, "care.approver", "approver")
     assert refused.value.code is ErrorCode.NOT_ALLOWED
+
+
+@pytest.mark.parametrize("node", ["care", "police"])
+async def test_erasure_destroys_what_overseers_wrote_about_the_subject(world: World, node: str) -> None:
+    reason = "He looked up SUSAN MARSDEN of NM1 2AB, his former wife."
+    here, subject = (world.care, SUSAN_AT_CARE) if node == "care" else (world.police, SUSAN_AT_POLICE)
+    privacy = (f"{node}.privacy", "privacy_officer")
+    for _ in range(8):
+        await world.ask(tier=0)
+    await world.deliver()
+    (item,) = await here.disclosure.list_supervision()
+    await world.order(here, "sign-off", item.item_id, *privacy, reason=reason)
+    await world.order(here, "declare-conflict", "care.approver", *privacy, about=subject, reason=reason)
+    await world.order(here, "declare-conflict", "police.approver", *privacy, reason=reason)
+    given = await here.bodies("order-given")
+    assert [body.get("reason") for body in given] == [reason, reason, None]
+    assert [body["alarm"] for body in await here.bodies("misuse-suspected")] == ["many-requests"]
+    await world.order(here, "erase-subject", subject, *privacy, reason=reason)
+    async with here.store.transaction() as tx:
+        opened = [entry.details async for entry in here.log.read(tx)]
+    assert "SUSAN" not in repr([details.body for details in opened if details])
+    assert await here.bodies("misuse-suspected") == []
+    assert "misuse-suspected" in await here.actions()
+    assert await here.disclosure.about_subject(subject) == ()
+
+
+async def test_what_is_signed_off_after_the_erasure_keeps_no_reason() -> None:
+    world = await make_world(policy=sampled(100))
+    await world.ask()
+    await world.deliver()
+    await world.order(world.care, "erase-subject", SUSAN_AT_CARE, *PRIVACY)
+    (item,) = await world.care.disclosure.list_supervision()
+    await world.order(world.care, "sign-off", item.item_id, *PRIVACY, reason="It was Susan.")
+    assert await world.care.disclosure.list_supervision() == ()
+    assert "Susan" not in repr(await world.care.bodies("order-given"))
+    await world.close()
 
 
 # -- conflicts of interest
