@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
-from agency_node.audit import broker_log_origin, log_origin, witness_name
+from agency_node.audit import broker_log_origin, log_origin
 from agency_node.audit_export import (
     CHECKPOINTS,
     FILES,
@@ -24,23 +24,19 @@ from agency_node.audit_export import (
     ROOTS,
     SEALED,
     AuditManifest,
+    is_witnessed_head,
 )
+from agency_node.audit_files import ExportUnusableError, read_lines, read_manifest, read_notes
+from agency_node.audit_heads import VOUCHED_WITHIN, Reach, farthest, reach_of, read_heads, witness_keys
 from agency_node.audit_policies import PolicyHistory
 from crypto.audit import AuditAction, AuditLeaf
 from crypto.audit_verify import REVIEW_WITHIN, LogTrust, verify_log
-from crypto.canonical import (
-    JsonValue,
-    parse_canonical,
-    require_object,
-    require_text,
-    sha256_hex,
-    unb64u,
-)
-from crypto.checkpoint import parse_checkpoint, verified_cosignatures
+from crypto.canonical import require_text, sha256_hex, unb64u
+from crypto.checkpoint import SignedCheckpoint
 from crypto.envelope import Envelope, require_signature
-from crypto.errors import AuditError, CanonicalError, CryptoError
+from crypto.errors import AuditError, CanonicalError, CryptoError, SignatureError
 from crypto.keys import VerifyKey
-from policies.codec import open_document, payload_type
+from policies.codec import payload_type
 from policies.errors import PolicyError
 from policies.ids import Hash256, IdError
 from policies.registry import Registry
@@ -56,11 +52,6 @@ _ABOUT_POLICIES = frozenset(
         AuditAction.POLICY_REACTIVATED,
     }
 )
-_LINE_BYTES = 16 * 1024 * 1024
-
-
-class ExportUnusableError(Exception):
-    """The folder is not an export that could be verified at all; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +65,10 @@ class CheckFinding:
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """The outcome for one log. `notes` are worth knowing and no fault."""
+    """The outcome for one log. `warnings` and `notes` are no fault, and only the latter are harmless.
+
+    `last_entry` is the time of the last entry, and `held` how far the heads reach that were given.
+    """
 
     agency: str
     federation: str
@@ -83,6 +77,9 @@ class CheckReport:
     anchor: str
     findings: tuple[CheckFinding, ...]
     notes: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+    last_entry: datetime | None = None
+    held: Reach | None = None
     #: Of the broker's log; `agency` exported it.
     of_broker: bool = False
 
@@ -91,25 +88,45 @@ class CheckReport:
         """Whether nothing was found."""
         return not self.findings
 
+    @property
+    def caveat(self) -> str:
+        """What an export can never prove of itself."""
+        if self.held is None:
+            return "Later entries could have been cut off: give heads that others hold (--head) to find out."
+        since = f", of {self.held.time:%d %B %Y %H:%M} UTC" if self.held.time else ""
+        return (
+            f"The heads that were given reach to {self.held.entries:,} entries{since}: later ones could have"
+            " been cut off. Only a later head can tell."
+        )
+
 
 @dataclass(slots=True)
 class _Found:
     findings: list[CheckFinding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    held: Reach | None = None
 
     def add(self, kind: str, message: str, seq: int | None = None) -> None:
         self.findings.append(CheckFinding(kind, message, seq))
 
 
 def check_export(
-    folder: Path, now: datetime, *, anchor: str | None = None, witnesses: int = 0
+    folder: Path,
+    now: datetime,
+    *,
+    anchor: str | None = None,
+    witnesses: int = 0,
+    heads: Sequence[Path] = (),
 ) -> CheckReport:
     """Verifies everything in an export; `witnesses` is how many must have cosigned a head.
+
+    The log must contain every head in `heads`: files of one checkpoint each, or other exports.
 
     Raises:
         ExportUnusableError: no manifest, or files that cannot be read.
     """
-    manifest, envelope = _manifest(folder)
+    manifest, envelope = read_manifest(folder)
     found = _Found()
     _check_files(folder, manifest, found)
     digest, registry = _trusted(folder, manifest, anchor, found)
@@ -132,6 +149,8 @@ def check_export(
     history = PolicyHistory.read(folder, registry, manifest.exported_at, found.add)
     checkpoints = list(_checkpoints(folder, found))
     longest = max([REVIEW_WITHIN, *history.review_times])
+    given = read_heads(heads, trust, registry, found.add)
+    checkpoints += [item.to_bytes() for item in given]
     report = verify_log(_leaves(folder), checkpoints, trust, now=now, review_within=longest)
     for item in report.findings:
         found.add(item.kind.value, item.message, item.seq)
@@ -139,11 +158,21 @@ def check_export(
         found.add("manifest", f"the manifest speaks of {manifest.size} entries, there are {report.size}")
     if not of_broker:
         _check_details(folder, history, found)
-    _check_witnesses(checkpoints, registry, manifest, report.size, witnesses, found)
-    return _report(manifest, digest, found, of_broker=of_broker)
+    keys = witness_keys(registry, manifest)
+    reach = farthest(checkpoints, keys, witnesses, found.add)
+    _vouched(reach, report.size, manifest.exported_at, witnesses, found)
+    found.held = _held(given, keys, manifest, found)
+    return _report(manifest, digest, found, report.last_time, of_broker=of_broker)
 
 
-def _report(manifest: AuditManifest, anchor: str, found: _Found, *, of_broker: bool = False) -> CheckReport:
+def _report(
+    manifest: AuditManifest,
+    anchor: str,
+    found: _Found,
+    last_entry: datetime | None = None,
+    *,
+    of_broker: bool = False,
+) -> CheckReport:
     return CheckReport(
         str(manifest.agency),
         str(manifest.federation),
@@ -152,35 +181,28 @@ def _report(manifest: AuditManifest, anchor: str, found: _Found, *, of_broker: b
         anchor,
         tuple(found.findings),
         tuple(found.notes),
+        tuple(found.warnings),
+        last_entry,
+        found.held,
         of_broker,
     )
 
 
-def _manifest(folder: Path) -> tuple[AuditManifest, Envelope]:
-    try:
-        envelope = Envelope.from_bytes((folder / MANIFEST).read_bytes())
-        return open_document(AuditManifest, envelope), envelope
-    except FileNotFoundError:
-        raise ExportUnusableError(f"{folder} holds no {MANIFEST}: it is not an audit export") from None
-    except (OSError, CryptoError, PolicyError) as error:
-        raise ExportUnusableError(f"{folder / MANIFEST} cannot be read: {error}") from None
-
-
 def _check_files(folder: Path, manifest: AuditManifest, found: _Found) -> None:
-    listed = {str(name) for name in manifest.files}
-    if listed != set(FILES):
+    listed = {str(name): digest for name, digest in manifest.files.items()}
+    heads = {name for name in listed if is_witnessed_head(name)}
+    if listed.keys() != {*FILES, *heads}:
         found.add("manifest", "the manifest does not list the files of an export")
-    for name in FILES:
+    for name in (*FILES, *sorted(heads)):
         path = folder / name
         if not path.is_file():
             raise ExportUnusableError(f"{path} is missing")
-        expected = next((value for key, value in manifest.files.items() if key == name), None)
         with path.open("rb") as stream:
-            if hashlib.file_digest(stream, "sha256").hexdigest() != expected:
+            if hashlib.file_digest(stream, "sha256").hexdigest() != listed.get(name):
                 found.add("altered-file", f"{name} was altered after it was exported")
-    for extra in sorted(item.name for item in folder.iterdir()):
-        if extra not in (*FILES, MANIFEST):
-            found.notes.append(f"{extra} does not belong to the export and was not looked at")
+    there = (item.relative_to(folder).as_posix() for item in folder.rglob("*") if not item.is_dir())
+    for extra in sorted(set(there) - {*FILES, *heads, MANIFEST}):
+        found.notes.append(f"{extra} does not belong to the export and was not looked at")
 
 
 def _trusted(
@@ -191,7 +213,7 @@ def _trusted(
     try:
         roots = [
             unb64u(require_text(value["envelope"], "envelope"))
-            for value in _lines(folder / ROOTS, frozenset({"envelope"}))
+            for value in read_lines(folder / ROOTS, frozenset({"envelope"}))
         ]
         if not roots:
             raise ExportUnusableError(f"{ROOTS} is empty: nobody's signature can be verified")
@@ -215,17 +237,9 @@ def _leaves(folder: Path) -> Iterator[bytes]:
             yield line.removesuffix(b"\n")
 
 
-def _lines(path: Path, names: frozenset[str]) -> Iterator[dict[str, JsonValue]]:
-    with path.open("rb") as stream:
-        for line in stream:
-            value = parse_canonical(line.removesuffix(b"\n"), max_bytes=_LINE_BYTES)
-            yield dict(require_object(value, names, f"a line of {path.name}"))
-
-
 def _checkpoints(folder: Path, found: _Found) -> Iterator[bytes]:
     try:
-        for value in _lines(folder / CHECKPOINTS, frozenset({"note"})):
-            yield str(value["note"]).encode("utf-8")
+        yield from read_notes(folder / CHECKPOINTS)
     except CanonicalError as error:
         found.add("malformed-checkpoint", f"{CHECKPOINTS}: {error}")
 
@@ -285,34 +299,35 @@ def _sealed(folder: Path, found: _Found) -> Iterator[tuple[int, bytes]]:
                 return
 
 
-def _check_witnesses(
-    checkpoints: list[bytes],
-    registry: Registry,
-    manifest: AuditManifest,
-    size: int,
-    wanted: int,
-    found: _Found,
-) -> None:
-    """Which heads agencies cosigned, other than the one whose log it is."""
-    own = log_origin(manifest.federation, manifest.agency)
-    keys: dict[str, VerifyKey] = {
-        witness_name(manifest.federation, item.id): item.node_verify_key
-        for item in registry.agencies
-        if item.id != manifest.agency or manifest.origin != own
-    }
-    best: tuple[int, int] = (0, 0)
-    for note in checkpoints:
-        try:
-            signed = parse_checkpoint(note)
-            count = len(verified_cosignatures(signed, keys))
-        except CryptoError as error:
-            found.add("bad-signature", f"a cosignature is wrong: {error}")
-            continue
-        if count >= max(1, wanted):
-            best = max(best, (signed.checkpoint.size, count))
-    if best[0]:
-        found.notes.append(f"{best[1]} other agencies vouch for the first {best[0]} of {size} entries")
-    elif wanted:
-        found.add("unwitnessed-head", f"no head has the cosignatures of {wanted} other agencies")
-    else:
-        found.notes.append("no other agency vouches for this log yet")
+def _vouched(reach: Reach | None, size: int, exported_at: datetime, wanted: int, found: _Found) -> None:
+    """What is worth knowing of the newest head for which others vouch."""
+    if reach is None or reach.time is None:
+        if wanted:
+            found.add("unwitnessed-head", f"no head has the cosignatures of {wanted} other agencies")
+        found.warnings.append("no other agency vouches for this log: any of it could have been cut off")
+        return
+    found.notes.append(
+        f"{reach.witnesses} other agencies vouch for the first {reach.entries} of {size} entries"
+    )
+    if exported_at - reach.time > VOUCHED_WITHIN:
+        hours = (exported_at - reach.time) // timedelta(hours=1)
+        found.warnings.append(
+            f"the newest head for which another agency vouches was {hours} hours old at the export: entries"
+            " since could have been cut off"
+        )
+
+
+def _held(
+    heads: Sequence[SignedCheckpoint], keys: Mapping[str, VerifyKey], manifest: AuditManifest, found: _Found
+) -> Reach | None:
+    """How far the heads reach that were given."""
+    largest = max(heads, key=lambda item: item.checkpoint.size, default=None)
+    if largest is None:
+        return None
+    try:
+        reach = reach_of(largest, keys)
+    except SignatureError:
+        return Reach(largest.checkpoint.size, None)  # the false cosignature is a finding already
+    if reach.time is not None and reach.time > manifest.exported_at:
+        found.notes.append("a head that was given is younger than the export: compare a new export with it")
+    return reach

@@ -13,8 +13,10 @@ from typing import Annotated
 
 import typer
 
-from agency_node.audit_check import CheckReport, ExportUnusableError, check_export
-from agency_node.audit_export import FILES, MANIFEST
+from agency_node.audit_check import CheckReport, check_export
+from agency_node.audit_export import is_export_file
+from agency_node.audit_files import ExportUnusableError
+from agency_node.audit_heads import Reach
 from agency_node.disclosure.oversight_cli import about, erase
 from agency_node.disclosure.terminal import CONFIG, Config, officers_app, with_node
 from agency_node.rpc.control_client import ControlClient
@@ -44,8 +46,9 @@ def export(
         size = 0
         async with aclosing(client.export_audit(broker=broker)) as chunks:
             async for name, chunk in chunks:
-                if name not in (*FILES, MANIFEST):
+                if not is_export_file(name):
                     raise TerminalError("the node sent a file that does not belong to an export")
+                (folder / name).parent.mkdir(exist_ok=True, mode=0o700)
                 with (folder / name).open("ab") as stream:
                     size += stream.write(chunk)
         return size
@@ -63,11 +66,15 @@ def verify(
     witnesses: Annotated[
         int, typer.Option(min=0, help="How many other agencies must vouch for a head of the log.")
     ] = 0,
+    head: Annotated[
+        list[Path] | None,
+        typer.Option(help="A head that somebody else holds: a file, or another agency's export. Repeatable."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For programs rather than people.")] = False,
 ) -> None:
     """Checks an exported log: tree, signatures, gaps, releases, receipts, break-glass, witnesses."""
     try:
-        report = check_export(folder, datetime.now(UTC), anchor=anchor, witnesses=witnesses)
+        report = check_export(folder, datetime.now(UTC), anchor=anchor, witnesses=witnesses, heads=head or ())
     except (ExportUnusableError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(EXIT_USAGE) from None
@@ -83,10 +90,15 @@ def _in_words(report: CheckReport) -> list[str]:
     for item in report.findings:
         where = "" if item.seq is None else f"entry {item.seq}: "
         lines.append(f"FOUND  {where}{item.message}")
+    lines += [f"WARN   {warning}" for warning in report.warnings]
     lines += [f"note   {note}" for note in report.notes]
     if report.sound:
+        until = f", up to {report.last_entry:%d %B %Y %H:%M} UTC" if report.last_entry else ""
         under = "" if report.of_broker else ", and every release was under a policy in force"
-        lines.append(f"Sound: nothing is missing or altered{under}.")
+        lines.append(
+            f"Sound: of the first {report.size:,} entries{until}, none is missing or altered{under}."
+        )
+        lines.append(report.caveat)
     else:
         lines.append(f"NOT SOUND: {len(report.findings)} findings.")
     return lines
@@ -103,10 +115,20 @@ def _as_json(report: CheckReport) -> dict[str, object]:
         "of_broker": report.of_broker,
         "federation": report.federation,
         "entries": report.size,
+        "last_entry": report.last_entry.isoformat() if report.last_entry else None,
+        "heads_given": _reach_json(report.held),
+        "caveat": report.caveat,
         "exported_at": report.exported_at.isoformat(),
         "anchor": report.anchor,
         "findings": [
             {"kind": item.kind, "entry": item.seq, "message": item.message} for item in report.findings
         ],
+        "warnings": list(report.warnings),
         "notes": list(report.notes),
     }
+
+
+def _reach_json(reach: Reach | None) -> dict[str, object] | None:
+    if reach is None:
+        return None
+    return {"entries": reach.entries, "time": reach.time.isoformat() if reach.time else None}

@@ -1,22 +1,26 @@
 """The audit log as a folder of files, for verification without a network or a node.
 
-=====================  ====================================================================
-``leaves.jsonl``       a leaf's bytes (canonical JSON) a line, in order
-``sealed.jsonl``       ``{"seq":n,"sealed":base64url}`` a line: the encrypted details
-``checkpoints.jsonl``  ``{"note":text}`` a line: every signed head with its cosignatures
-``roots.jsonl``        ``{"envelope":base64url}`` a line: the federation's roots from the anchor on
-``registry.json``      the registry's envelope
-``documents.jsonl``    ``{"document","events","hash","kind","statements"}`` a line: envelopes
-``manifest.json``      `AuditManifest` in an envelope, signed by the node
-=====================  ====================================================================
+=================================  ============================================================
+``leaves.jsonl``                   a leaf's bytes (canonical JSON) a line, in order
+``sealed.jsonl``                   ``{"seq":n,"sealed":base64url}`` a line: the encrypted details
+``checkpoints.jsonl``              ``{"note":text}`` a line: every signed head with its cosignatures
+``roots.jsonl``                    ``{"envelope":base64url}`` a line: the federation's roots, from the anchor
+``registry.json``                  the registry's envelope
+``documents.jsonl``                ``{"document","events","hash","kind","statements"}`` a line: envelopes
+``witnessed/<agency>.checkpoint``  the newest head of that agency's log that this node cosigned
+``broker.checkpoint``              the same of the broker's log
+``manifest.json``                  `AuditManifest` in an envelope, signed by the node
+=================================  ============================================================
 
-The broker's log, as this agency is shown it, is exported in the same form; of its details, which only the
-broker can read, and of documents there are none in it.
+The heads of others' logs are there where this node has cosigned any; with them those logs are checked
+(`agency_node.audit_heads`). The broker's log, as this agency is shown it, is exported in the same form; of
+its details, which only the broker can read, of documents and of other heads there are none in it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -24,6 +28,7 @@ from datetime import datetime
 from typing import ClassVar
 
 from agency_node.audit import AuditLog
+from agency_node.disclosure.broker_witness import broker_head_to_tell
 from agency_node.ports import NodeIdentity
 from agency_node.rpc.ports import BrokerLog
 from agency_node.store.store import NodeStore
@@ -38,6 +43,8 @@ MANIFEST = "manifest.json"
 LEAVES, SEALED, CHECKPOINTS = "leaves.jsonl", "sealed.jsonl", "checkpoints.jsonl"
 ROOTS, REGISTRY, DOCUMENTS = "roots.jsonl", "registry.json", "documents.jsonl"
 FILES = (LEAVES, SEALED, CHECKPOINTS, ROOTS, REGISTRY, DOCUMENTS)
+WITNESSED, BROKER_HEAD = "witnessed", "broker.checkpoint"
+_WITNESSED_HEAD = re.compile(rf"{WITNESSED}/[a-z0-9-]{{1,63}}\.checkpoint|{re.escape(BROKER_HEAD)}")
 _PAGE = 2_000
 
 
@@ -55,6 +62,16 @@ class AuditManifest:
     files: Mapping[Line, Hash256]
 
 
+def is_witnessed_head(name: str) -> bool:
+    """Whether a file of an export holds a head of somebody else's log."""
+    return _WITNESSED_HEAD.fullmatch(name) is not None
+
+
+def is_export_file(name: str) -> bool:
+    """Whether a name is one that a file of an export may have."""
+    return name in (*FILES, MANIFEST) or is_witnessed_head(name)
+
+
 async def export_files(
     store: NodeStore, log: AuditLog, identity: NodeIdentity, now: datetime
 ) -> AsyncGenerator[tuple[str, bytes], None]:
@@ -64,9 +81,20 @@ async def export_files(
     """
     async with store.transaction() as tx:
         size = (await log.checkpoint(tx)).checkpoint.size
-    async with aclosing(
-        _signed_files(identity, log.origin, size, now, lambda name: _content(name, store, size))
-    ) as files:
+        heads = {f"{WITNESSED}/{peer}.checkpoint": note for peer, note in await tx.audit.witnessed_heads()}
+        broker = await broker_head_to_tell(tx)
+    if broker is not None:
+        heads[BROKER_HEAD] = broker.encode("utf-8")
+
+    async def content(name: str) -> AsyncIterator[bytes]:
+        if name in heads:
+            yield heads[name]
+            return
+        async for chunk in _content(name, store, size):
+            yield chunk
+
+    names = (*FILES, *heads)
+    async with aclosing(_signed_files(identity, log.origin, size, now, names, content)) as files:
         async for item in files:
             yield item
 
@@ -92,7 +120,7 @@ async def export_broker_files(
         elif name in (ROOTS, REGISTRY):
             yield await _smaller(name, store)
 
-    async with aclosing(_signed_files(identity, newest.origin, newest.size, now, content)) as files:
+    async with aclosing(_signed_files(identity, newest.origin, newest.size, now, FILES, content)) as files:
         async for item in files:
             yield item
 
@@ -102,10 +130,11 @@ async def _signed_files(
     origin: str,
     size: int,
     now: datetime,
+    names: Sequence[str],
     content: Callable[[str], AsyncIterator[bytes]],
 ) -> AsyncGenerator[tuple[str, bytes], None]:
     digests: dict[Line, Hash256] = {}
-    for name in FILES:
+    for name in names:
         digest = hashlib.sha256()
         async for chunk in content(name):
             digest.update(chunk)

@@ -71,12 +71,16 @@ class LogTrust:
 
 @dataclass(frozen=True, slots=True)
 class LogReport:
-    """The outcome: `size` leaves with RFC 6962 head `root`, and every finding in the order met."""
+    """The outcome: `size` leaves with RFC 6962 head `root`, and every finding in the order met.
+
+    `last_time` is that of the last leaf that can be read.
+    """
 
     size: int
     root: bytes
     head: Checkpoint | None
     findings: tuple[Finding, ...]
+    last_time: datetime | None = None
 
     @property
     def ok(self) -> bool:
@@ -113,7 +117,8 @@ def verify_log(
     findings += exchanges.unreviewed(now)
     newest = max(heads, key=lambda signed: signed.checkpoint.size, default=None)
     findings += _check_coverage(newest, frontier.size, by_size, trust)
-    return LogReport(frontier.size, frontier.root(), newest.checkpoint if newest else None, tuple(findings))
+    head = newest.checkpoint if newest else None
+    return LogReport(frontier.size, frontier.root(), head, tuple(findings), order.last_time)
 
 
 def _trusted_heads(
@@ -179,11 +184,11 @@ def _check_coverage(
 class _Order:
     """The form, order and origin of leaves, one after another."""
 
-    __slots__ = ("_last_time", "_origin")
+    __slots__ = ("_origin", "last_time")
 
     def __init__(self, origin: str) -> None:
         self._origin = origin
-        self._last_time: datetime | None = None
+        self.last_time: datetime | None = None
 
     def check(self, index: int, data: bytes, exchanges: "_Exchanges") -> Iterator[Finding]:
         try:
@@ -196,9 +201,9 @@ class _Order:
             yield Finding(FindingKind.SEQUENCE_GAP, message, seq=index)
         if leaf.origin != self._origin:
             yield Finding(FindingKind.WRONG_ORIGIN, "the entry belongs to another log", seq=index)
-        if self._last_time is not None and leaf.time < self._last_time:
+        if self.last_time is not None and leaf.time < self.last_time:
             yield Finding(FindingKind.TIME_WENT_BACK, "the entry is older than the one before it", seq=index)
-        self._last_time = leaf.time
+        self.last_time = leaf.time
         yield from exchanges.add(leaf)
 
 

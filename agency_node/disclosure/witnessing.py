@@ -7,7 +7,7 @@ is queued. So it can never be brought to vouch for two histories, not even by a 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
 import structlog
@@ -30,11 +30,14 @@ from crypto.checkpoint import (
 from crypto.errors import CheckpointError, SignatureError
 from policies.codec import open_document
 from policies.ids import AgencyId, FieldValue, HexBytes
+from policies.registry import Agency
 from protos.wire.errors import ErrorCode, RefusedError
 from protos.wire.relay import ToAgency
 
 _log = structlog.get_logger("witness")
 PEER_LOG = "peer-log"
+#: A head that did not change is cosigned anew after so long, so that a quiet log looks quiet and not cut off.
+AGAIN = timedelta(hours=12)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,10 @@ class Witnessing:
         self._supervision = supervision
 
     async def ask(self) -> int:
-        """Signs the head if the log grew and shows it to every other agency; how many were asked."""
+        """Signs the head if the log grew and shows it to each other agency that has not cosigned it lately.
+
+        Returns how many were asked.
+        """
         ctx = self._context
         now = ctx.now()
         registry = ctx.registry_at(now)
@@ -88,7 +94,7 @@ class Witnessing:
                     continue
                 seen = await tx.audit.witnessed(agency.id, "ours")
                 old = seen[0] if seen else 0
-                if old == size:
+                if seen and old == size and now - self._cosigned_at(seen[1], agency) < AGAIN:
                     continue
                 request = WitnessRequest(
                     FieldValue(signed.to_bytes().decode("utf-8")),
@@ -101,6 +107,12 @@ class Witnessing:
         if asked:
             ctx.mailbox.nudge()
         return asked
+
+    def _cosigned_at(self, note: bytes, agency: Agency) -> datetime:
+        """When a witness last cosigned a head of this log; long ago where its line is not there."""
+        keys = {witness_name(self._context.identity.federation, agency.id): agency.node_verify_key}
+        given = verified_cosignatures(parse_checkpoint(note), keys)
+        return max((item.time for item in given), default=datetime.min.replace(tzinfo=UTC))
 
     async def take_request(self, tx: NodeTransaction, message: OpenedMessage) -> None:
         """Cosigns another agency's head, or says why not."""
@@ -132,7 +144,8 @@ class Witnessing:
         else:
             name = witness_name(ctx.identity.federation, ctx.me)
             line = cosign(verdict.checkpoint, name, ctx.identity.signer, now)
-            await tx.audit.put_witnessed(message.sender, "theirs", size, signed.to_bytes())
+            cosigned = add_cosignature(signed, line)
+            await tx.audit.put_witnessed(message.sender, "theirs", size, cosigned.to_bytes())
             answer = WitnessAnswer(size, size, cosignature=FieldValue(line.line))
         peer = message.sender
         await ctx.mailbox.post(tx, ToAgency(peer), peer, "witness-answer", ctx.signed(answer))
@@ -178,7 +191,7 @@ class Witnessing:
             raise RefusedError(ErrorCode.MESSAGE_TAMPERED, "a cosignature is not its sender's")
         await ctx.log.add_cosignature(tx, answer.size, line)
         held = await tx.audit.witnessed(message.sender, "ours")
-        if held is None or held[0] < answer.size:
+        if held is None or held[0] <= answer.size:
             await tx.audit.put_witnessed(message.sender, "ours", answer.size, signed.to_bytes())
 
     async def _resume(self, tx: NodeTransaction, peer: AgencyId, seen_size: int) -> None:

@@ -226,6 +226,15 @@ class AuditRepository:
         ).one_or_none()
         return None if row is None else (row.size, row.note)
 
+    async def witnessed_heads(self) -> tuple[tuple[AgencyId, bytes], ...]:
+        """The newest head of each other agency's log that was cosigned here, by agency."""
+        rows = await self._session.execute(
+            sa.select(AUDIT_WITNESSES.c.peer, AUDIT_WITNESSES.c.note)
+            .where(AUDIT_WITNESSES.c.whose == "theirs")
+            .order_by(AUDIT_WITNESSES.c.peer)
+        )
+        return tuple((AgencyId(row.peer), row.note) for row in rows)
+
     async def put_witnessed(self, peer: AgencyId, whose: str, size: int, note: bytes) -> None:
         """Notes a newer cosigned head, in the transaction in which its cosignature is sent or came."""
         await self._session.execute(

@@ -15,16 +15,19 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from agency_node.audit_check import ExportUnusableError, check_export
+from agency_node.audit_check import check_export
 from agency_node.audit_cli import audit_app
 from agency_node.audit_export import FILES, MANIFEST, AuditManifest
+from agency_node.audit_files import ExportUnusableError
 from crypto.audit import AuditAction
 from crypto.canonical import JsonValue, b64u, canonical_json, parse_canonical, sha256_hex, unb64u
+from crypto.checkpoint import Checkpoint, sign_checkpoint
 from crypto.envelope import Envelope, sign_envelope
 from policies.codec import open_document, payload_type, write
-from policies.ids import FederationId, Hash256, Line
+from policies.disclosure import BreakGlass
+from policies.ids import AgencyId, FederationId, Hash256, Line, Prose
 from tests.simulator.disclosure_nodes import SUSAN_AT_CARE, World, make_world
-from tests.simulator.policies import NHS, NOW, FederationSimulator, key_of
+from tests.simulator.policies import CARE, NHS, NOW, POLICE, FederationSimulator, key_of
 
 SIM = FederationSimulator()
 ROOT = SIM.root_signed(SIM.root())
@@ -33,16 +36,17 @@ Change = Callable[[Path], None]
 
 
 async def enrol(world: World) -> None:
-    """Gives social care the trust documents that an export holds."""
+    """Gives the nodes the trust documents that an export holds."""
     registry = world.registries.registry
-    async with world.care.store.transaction() as tx:
-        await tx.trust.add_root(1, ROOT.to_bytes())
-        await tx.trust.put_registry(registry.version, SIM.root_signed(registry).to_bytes())
+    for node in world.nodes.values():
+        async with node.store.transaction() as tx:
+            await tx.trust.add_root(1, ROOT.to_bytes())
+            await tx.trust.put_registry(registry.version, SIM.root_signed(registry).to_bytes())
 
 
-async def write_export(world: World, folder: Path) -> None:
-    folder.mkdir()  # noqa: ASYNC240 - nothing else runs
-    async for name, chunk in world.care.disclosure.export_audit():
+async def write_export(world: World, folder: Path, agency: AgencyId = CARE) -> None:
+    async for name, chunk in world.nodes[agency].disclosure.export_audit():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         with (folder / name).open("ab") as stream:
             stream.write(chunk)
 
@@ -76,7 +80,7 @@ def kinds(folder: Path, now: datetime = NOW + timedelta(minutes=5), witnesses: i
 def resigned(folder: Path, **changes: object) -> None:
     """What an administrator with the node's key can do: a new manifest over the changed files."""
     manifest = open_document(AuditManifest, Envelope.from_bytes((folder / MANIFEST).read_bytes()))
-    files = {Line(name): Hash256(sha256_hex((folder / name).read_bytes())) for name in FILES}
+    files = {name: Hash256(sha256_hex((folder / name).read_bytes())) for name in manifest.files}
     made = replace(manifest, files=files, **changes)  # type: ignore[arg-type] # the test names real fields
     envelope = sign_envelope(payload_type(AuditManifest), write(made), [key_of("node care")])
     (folder / MANIFEST).write_bytes(envelope.to_bytes())
@@ -311,6 +315,123 @@ async def test_releases_receipts_and_break_glass_that_do_not_fit(world: World, t
     )
 
 
+# -- heads that others hold
+
+
+async def witnessed(world: World, minutes: int = 5) -> None:
+    """Both nodes have the heads of their logs cosigned by the other."""
+    world.clock.advance(minutes=minutes)
+    for node in world.nodes.values():
+        await node.disclosure.ask_witnesses()
+    await world.deliver()
+
+
+@pytest.fixture
+async def cut(world: World, export: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """A log from which its administrator cut a misuse of break-glass, and the police's export."""
+    size = len((export / LEAF).read_bytes().splitlines())
+    await witnessed(world)
+    claim = BreakGlass(Line("threat to life"), Prose("No."), world.clock.now)
+    await world.ask(tier=3, break_glass=claim)
+    await world.deliver()
+    await witnessed(world)
+    await write_export(world, tmp_path / "cut")
+    await write_export(world, tmp_path / "police", POLICE)
+    cut_back(tmp_path / "cut")
+    assert size <= len((tmp_path / "cut" / LEAF).read_bytes().splitlines())
+    return tmp_path / "cut", tmp_path / "police"
+
+
+def cut_back(folder: Path) -> None:
+    """To the newest head but one that others cosigned."""
+    heads = (folder / "checkpoints.jsonl").read_bytes().splitlines(keepends=True)
+    sizes = [int(str(parse_canonical(head.strip())["note"]).split("\n")[1]) for head in heads]  # type: ignore[index,call-overload]
+    cosigned = [size for size, head in zip(sizes, heads, strict=True) if b"police/witness" in head]
+    keep = cosigned[-2]
+    for name in (LEAF, "sealed.jsonl"):
+        lines = (folder / name).read_bytes().splitlines(keepends=True)
+        (folder / name).write_bytes(b"".join(lines[:keep]))
+    kept = [head for size, head in zip(sizes, heads, strict=True) if size <= keep]
+    (folder / "checkpoints.jsonl").write_bytes(b"".join(kept))
+    resigned(folder, size=keep)
+
+
+async def test_a_log_that_was_cut_back_is_found_out_by_what_others_hold(cut: tuple[Path, Path]) -> None:
+    folder, police = cut
+    head = police / "witnessed" / "care.checkpoint"
+    assert b"police/witness" in head.read_bytes()
+    alone = check_export(folder, NOW + timedelta(minutes=20), anchor=ANCHOR, witnesses=1)
+    assert alone.sound and alone.held is None and "could have been cut off" in alone.caveat
+    for given in (head, police):
+        report = check_export(folder, NOW + timedelta(minutes=20), anchor=ANCHOR, heads=[given])
+        assert [item.kind for item in report.findings] == ["missing-leaves"]
+
+
+async def test_any_two_exports_check_each_other(world: World, export: Path, tmp_path: Path) -> None:
+    await world.ask()
+    await world.deliver()
+    await witnessed(world)
+    folders = {agency: tmp_path / str(agency) for agency in (CARE, POLICE)}
+    for agency, folder in folders.items():
+        await write_export(world, folder, agency)
+    for mine, other in ((CARE, POLICE), (POLICE, CARE)):
+        report = check_export(folders[mine], NOW, anchor=ANCHOR, heads=[folders[other], folders[mine]])
+        assert report.findings == () and report.warnings == ()
+        assert report.held is not None and 0 < report.held.entries <= report.size
+        assert report.held.time == NOW + timedelta(minutes=5) and report.last_entry is not None
+    earlier = check_export(folders[CARE], NOW, anchor=ANCHOR, heads=[export])
+    assert earlier.findings == () and earlier.held is not None
+    later = check_export(export, NOW, anchor=ANCHOR, heads=[folders[POLICE]])
+    assert [item.kind for item in later.findings] == ["missing-leaves"]
+    assert any("younger than the export" in note for note in later.notes)
+
+
+async def test_heads_that_prove_nothing_are_found(world: World, export: Path, tmp_path: Path) -> None:
+    await witnessed(world)
+    await write_export(world, tmp_path / "care")
+    await write_export(world, tmp_path / "police", POLICE)
+
+    def found(head: Path) -> list[str]:
+        return [
+            item.kind for item in check_export(tmp_path / "care", NOW, anchor=ANCHOR, heads=[head]).findings
+        ]
+
+    assert found(tmp_path / "care" / "witnessed" / "police.checkpoint") == ["wrong-head"]
+    origin, signer = world.care.log.origin, key_of("node police")
+    forged = tmp_path / "forged.checkpoint"
+    forged.write_bytes(sign_checkpoint(Checkpoint(origin, 999, bytes(32)), signer).to_bytes())
+    assert found(forged) == ["bad-signature"]
+    forged.write_bytes(sign_checkpoint(Checkpoint(origin, 2, bytes(32)), key_of("node care")).to_bytes())
+    assert found(forged) == ["root-mismatch"]
+    head = tmp_path / "police" / "witnessed" / "care.checkpoint"
+    whole = head.read_bytes()
+    head.write_bytes(whole.replace(b"\n\n", b"\n\n\n"))
+    assert found(head) == found(tmp_path / "police") == ["wrong-head"]
+    head.unlink()
+    assert found(tmp_path / "police") == ["wrong-head"]
+    elsewhere = sign_checkpoint(Checkpoint("elsewhere", 2, bytes(32)), key_of("node care"))
+    async with world.police.store.transaction() as tx:
+        await tx.audit.put_witnessed(CARE, "theirs", 2, elsewhere.to_bytes())
+    await write_export(world, tmp_path / "none", POLICE)
+    assert found(tmp_path / "none") == ["no-head"]
+    with pytest.raises(ExportUnusableError):
+        found(tmp_path)
+
+
+async def test_an_old_cosignature_is_a_warning(world: World, export: Path, tmp_path: Path) -> None:
+    """A log that did not grow is shown to its witnesses again: an old head means that something is wrong."""
+    world.clock.advance(hours=25)
+    await write_export(world, tmp_path / "old")
+    report = check_export(tmp_path / "old", NOW, anchor=ANCHOR)
+    assert report.sound and len(report.warnings) == 1 and "25 hours old" in report.warnings[0]
+    await world.care.disclosure.keep_house()
+    await world.deliver()
+    assert await world.care.disclosure.ask_witnesses() == 2  # those two have no node here
+    await write_export(world, tmp_path / "new")
+    report = check_export(tmp_path / "new", NOW, anchor=ANCHOR)
+    assert report.sound and report.warnings == ()
+
+
 async def test_erasure_leaves_an_export_sound(world: World, export: Path, tmp_path: Path) -> None:
     async with world.care.store.transaction() as tx:
         assert await world.care.log.erase(tx, SUSAN_AT_CARE)
@@ -322,6 +443,13 @@ async def test_the_command_speaks_english_and_json_and_has_three_exit_codes(expo
     runner = CliRunner()
     good = runner.invoke(audit_app, ["verify", str(export)])
     assert good.exit_code == 0 and "Sound" in good.output and ANCHOR in good.output
+    assert "up to 02 March 2026 09:00 UTC" in good.output and "--head" in good.output
+    shutil.copytree(export, export.parent / "again")
+    held = runner.invoke(audit_app, ["verify", str(export), "--json", "--head", str(export.parent / "again")])
+    said = json.loads(held.output)
+    assert said["sound"] and said["heads_given"]["entries"] == said["entries"]
+    assert said["last_entry"] == said["heads_given"]["time"] == NOW.isoformat()
+    assert "cut off" in said["caveat"] and said["warnings"] == []
     CHANGES["leaf actor"](export)
     bad = runner.invoke(audit_app, ["verify", str(export), "--json", "--anchor", ANCHOR])
     assert bad.exit_code == 1 and not json.loads(bad.output)["sound"]

@@ -29,7 +29,7 @@ def downgrade() -> None:
 
 def _conflicts_by(*key: str) -> None:
     """Makes the table anew under another key: SQLite changes none in place."""
-    columns = [
+    columns: list[sa.Column[object]] = [
         sa.Column("officer", sa.String(length=64), nullable=False),
         sa.Column("subject_mac", sa.String(length=64), nullable=False),
         sa.Column("declared", sa.BigInteger(), nullable=False),
