@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agency_node.audit_export import FILES, MANIFEST
+from agency_node.audit_export import BROKER_HEAD, FILES, MANIFEST, WITNESSED
 from agency_node.mailbox import PURPOSES
 from crypto.audit import AuditAction
 from crypto.derive import SUBKEY_PURPOSES
@@ -58,7 +58,8 @@ def test_spec_lists_relay_purposes_audit_actions_stages_and_subkeys() -> None:
 
 
 def test_spec_lists_the_files_of_an_export() -> None:
-    assert set(re.findall(r"^\| `([a-z.]+)` \|", _section("10.3"), re.MULTILINE)) == {*FILES, MANIFEST}
+    listed = re.findall(r"^\| `([a-z./<>]+)` \|", _section("10.3"), re.MULTILINE)
+    assert set(listed) == {*FILES, f"{WITNESSED}/<agency>.checkpoint", BROKER_HEAD, MANIFEST}
 
 
 def test_spec_gives_the_labels_that_the_code_frames() -> None:
