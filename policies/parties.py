@@ -92,3 +92,11 @@ class Governance:
     rights_contact: Email
     transparency: Prose
     dpia: Dpia | None = None
+
+    @property
+    def relies_on(self) -> date | None:
+        """When the youngest of the advice and the assessment was there: nobody can have signed before."""
+        dates = [item.given for item in self.dpo_advice]
+        if self.dpia is not None:
+            dates.append(self.dpia.completed)
+        return max(dates, default=None)

@@ -2,13 +2,13 @@
 
 Two kinds of trouble are told apart. What can only be tampering or a bug raises: a wrong signature, one key
 signing twice, a statement about another document or another page. What is merely not enough is a reason in
-the `Quorum`: a key that the registry does not list, an officer no longer in post, a role not held, nobody yet
-from an organisation.
+the `Quorum`: a key that the registry does not list, an officer no longer in post, a role not held, signatures
+that do not stand together (`policies.standing`), nobody yet from an organisation.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from crypto.canonical import (
     JsonValue,
@@ -31,8 +31,9 @@ from policies.errors import (
     WrongPageError,
 )
 from policies.ids import Hash256
-from policies.quorum import QuorumRule, Signatory, role_title, unfilled
+from policies.quorum import QuorumRule, Requirement, Signatory, role_title, unfilled
 from policies.registry import Officer, Registry
+from policies.standing import SIGNING_TIME, Approval, standing_together
 from policies.statements import SigningStatement
 from policies.vocabulary import Decision
 
@@ -60,6 +61,11 @@ class SignedDocument:
     def with_statement(self, statement: Envelope) -> "SignedDocument":
         """The bundle with one more statement."""
         return SignedDocument(self.document, (*self.statements, statement))
+
+    def without_key(self, key_id: str) -> "SignedDocument":
+        """The bundle without what this key has signed, so that its officer can sign anew."""
+        kept = (item for item in self.statements if key_id not in {it.key_id for it in item.signatures})
+        return SignedDocument(self.document, tuple(kept))
 
     def to_bytes(self) -> bytes:
         """Canonical JSON, the envelopes as base64url of their own bytes."""
@@ -92,7 +98,8 @@ class Quorum:
     """Whether the required officers have approved.
 
     `missing` names unfilled requirements, `refused` says why a statement did not count, `rejected_by` lists
-    officers who said no; one of them is enough for `met` to be false.
+    officers who said no; one of them is enough for `met` to be false. `vacant` are the requirements for which
+    nobody signed who is in post at this moment.
     """
 
     met: bool
@@ -100,6 +107,7 @@ class Quorum:
     counted: tuple[Signatory, ...]
     refused: tuple[str, ...]
     rejected_by: tuple[Signatory, ...]
+    vacant: tuple[Requirement, ...] = ()
 
     def require(self) -> None:
         """Raise QuorumNotMetError with every reason, unless met."""
@@ -116,23 +124,28 @@ def sign_statement(statement: SigningStatement, signer: Signer) -> Envelope:
 
 
 def verify_quorum(
-    bundle: SignedDocument, page_hash: str, rule: QuorumRule, registry: Registry, now: datetime
+    bundle: SignedDocument,
+    page_hash: str,
+    rule: QuorumRule,
+    registry: Registry,
+    now: datetime,
+    *,
+    relies_on: date | None = None,
+    published_now: bool = False,
 ) -> Quorum:
     """Count the statements in `bundle` against `rule`.
 
-    `page_hash` is of the page as rendered here and now; roles and organisations come from `registry`. Raises
-    SignatureError, DuplicateKeyError, WrongDocumentError, WrongPageError, DocumentError.
+    `page_hash` is of the page as rendered here and now; roles and organisations come from `registry`. No
+    approval is older than `relies_on`, the youngest thing that the document names. The quorum must have been
+    formed at some moment; for whoever brings a document into life (`published_now`) it must stand at `now`.
+    Raises SignatureError, DuplicateKeyError, WrongDocumentError, WrongPageError, DocumentError.
     """
-    approved: list[Signatory] = []
+    approvals: list[Approval] = []
     rejected: list[Signatory] = []
     refused: list[str] = []
     seen: set[VerifyKey] = set()
     for envelope in bundle.statements:
-        statement = open_document(SigningStatement, envelope)
-        if statement.document_hash != bundle.digest:
-            raise WrongDocumentError("a statement is about another document than the one it came with")
-        if statement.page_hash != page_hash:
-            raise WrongPageError("a statement is about another rendered page than this document's")
+        statement = _statement_about(bundle, page_hash, envelope)
         officer = signing_officer(envelope, registry)
         if officer is None:
             refused.append("a statement is signed by a key that the registry does not list")
@@ -140,16 +153,24 @@ def verify_quorum(
         if officer.verify_key in seen:
             raise DuplicateKeyError(f"the key of {officer.person} signed twice")
         seen.add(officer.verify_key)
-        reason = objection(officer, statement, now)
+        reason = objection(officer, statement, rule, now, relies_on)
         if reason is not None:
             refused.append(reason)
             continue
         signatory = Signatory(officer.person, officer.organisation, statement.role)
-        (approved if statement.decision is Decision.APPROVE else rejected).append(signatory)
-    refused += _second_signatures(approved)
-    missing = tuple(str(item) for item in unfilled(rule, approved))
+        if statement.decision is Decision.REJECT:
+            rejected.append(signatory)
+        else:
+            approvals.append(Approval(officer, signatory, min(statement.signed_at, now)))
+    moments = {now} if published_now else {item.signed_at for item in approvals}
+    standing = standing_together(approvals, rule, moments)
+    counted = tuple(item.signatory for item in standing)
+    refused += [_alone(item) for item in approvals if item not in standing]
+    refused += _second_signatures(counted)
+    missing = tuple(str(item) for item in unfilled(rule, counted))
+    in_post = [item.signatory for item in approvals if item.officer.valid_at(now)]
     met = not missing and not rejected
-    return Quorum(met, missing, tuple(approved), tuple(refused), tuple(rejected))
+    return Quorum(met, missing, counted, tuple(refused), tuple(rejected), unfilled(rule, in_post))
 
 
 def signing_officer(envelope: Envelope, registry: Registry) -> Officer | None:
@@ -160,21 +181,45 @@ def signing_officer(envelope: Envelope, registry: Registry) -> Officer | None:
     return registry.officer_with_key(next(iter(keys))) if keys else None
 
 
-def objection(officer: Officer, statement: SigningStatement, now: datetime) -> str | None:
-    """Why the officer's statement does not count, or None."""
+def objection(
+    officer: Officer, statement: SigningStatement, rule: QuorumRule, now: datetime, relies_on: date | None
+) -> str | None:
+    """Why the officer's statement does not count even by itself, or None."""
     who = f"the statement of {officer.person} does not count: "
     if statement.organisation != officer.organisation:
         return who + f"the registry has the officer in {officer.organisation}, not {statement.organisation}"
     if statement.role not in officer.roles:
         return who + f"the registry does not give the officer the role of {role_title(statement.role)}"
+    signatory = Signatory(officer.person, officer.organisation, statement.role)
+    if not any(signatory.fills(requirement) for requirement in rule.requirements):
+        return who + f"{statement.organisation}'s {role_title(statement.role)} does not sign this document"
     if not officer.valid_at(statement.signed_at):
         return who + "it was signed after the officer's time in post had ended"
     if statement.signed_at > now + CLOCK_SKEW:
         return who + "it is dated in the future"
+    approves = statement.decision is Decision.APPROVE
+    if approves and relies_on is not None and statement.signed_at.date() < relies_on:
+        return who + f"it is dated before {relies_on}, when what the document relies on was there"
     return None
 
 
-def _second_signatures(approved: Sequence[Signatory]) -> list[str]:
-    persons = [item.person for item in approved]
+def _statement_about(bundle: SignedDocument, page_hash: str, envelope: Envelope) -> SigningStatement:
+    statement = open_document(SigningStatement, envelope)
+    if statement.document_hash != bundle.digest:
+        raise WrongDocumentError("a statement is about another document than the one it came with")
+    if statement.page_hash != page_hash:
+        raise WrongPageError("a statement is about another rendered page than this document's")
+    return statement
+
+
+def _alone(approval: Approval) -> str:
+    return (
+        f"the statement of {approval.signatory.person} does not stand with the others: all sign within "
+        f"{SIGNING_TIME.days} days, and are still in post when the last of them signs"
+    )
+
+
+def _second_signatures(counted: Sequence[Signatory]) -> list[str]:
+    persons = [item.person for item in counted]
     twice = sorted({person for person in persons if persons.count(person) > 1})
     return [f"{person} signed more than once and counts once" for person in twice]

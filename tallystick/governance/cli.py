@@ -205,7 +205,7 @@ def sign(
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not show the page and ask again.")] = False,
 ) -> None:
-    """Shows the page and signs a statement about it with your own key."""
+    """Shows the page and signs a statement about it with your own key, in place of your earlier one."""
     opened = open_file(bundle)
     if expect is not None and expect != opened.page_hash:
         raise TerminalError(f"{bundle} is not what you read: its page hash is {opened.page_hash}")
@@ -223,7 +223,8 @@ def sign(
         comment=None if comment is None else Prose(comment),
     )
     signer = load_signer(key, lambda: ask_passphrase(None, prompt="Passphrase of your key"))
-    signed = opened.bundle.with_statement(sign_statement(statement, signer))
+    others = opened.bundle.without_key(signer.verify_key.key_id)
+    signed = others.with_statement(sign_statement(statement, signer))
     _replace(bundle, signed.to_bytes())
     say(f"{bundle}: {len(signed.statements)} statements. `tallystick policy verify` says what is missing.")
 

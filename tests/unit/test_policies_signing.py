@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -19,17 +19,19 @@ from policies.errors import (
 )
 from policies.ids import AgencyId, FederationId, Hash256
 from policies.quorum import QuorumRule, Requirement, Signatory, policy_rule, unfilled
-from policies.registry import Officer
+from policies.registry import Officer, Registry
 from policies.render import page_hash, render_agreement, render_policy
 from policies.signing import SignedDocument, sign_statement
+from policies.standing import SIGNING_TIME
 from policies.statements import SigningStatement
-from policies.verified import verify_agreement, verify_policy
+from policies.verified import joined, verify_agreement, verify_policy
 from policies.vocabulary import Decision, OfficerRole
 from tests.simulator.policies import (
     CARE,
     NHS,
     NOW,
     POLICE,
+    REFUGE,
     FederationSimulator,
     default_officers,
     key_of,
@@ -212,6 +214,172 @@ def test_one_rejection_is_enough() -> None:
         quorum.require()
 
 
+def _registry(*changed: Officer) -> Registry:
+    """The usual officers, with these in place of the ones of the same name, or added."""
+    names = {item.person for item in changed}
+    others = tuple(item for item in default_officers() if item.person not in names)
+    return FederationSimulator(officers=(*others, *changed)).registry()
+
+
+def _rejection(label: str, organisation: AgencyId, role: OfficerRole) -> Envelope:
+    return statement(label, organisation, role, lambda item: replace(item, decision=Decision.REJECT))
+
+
+def _dated(at: datetime, *signers: tuple[str, AgencyId, OfficerRole]) -> list[Envelope]:
+    return [statement(*who, lambda item: replace(item, signed_at=at)) for who in signers]
+
+
+STRANGERS = [
+    ("a stranger's SIRO", "refuge.siro", REFUGE, SIRO),
+    ("a party's investigator", "police.investigator", POLICE, OfficerRole.INVESTIGATOR),
+    ("the guardian of a party that provides nothing", "police.guardian", POLICE, GUARDIAN),
+]
+
+
+@pytest.mark.parametrize(
+    ("label", "organisation", "role"), [row[1:] for row in STRANGERS], ids=[row[0] for row in STRANGERS]
+)
+def test_whoever_could_not_approve_cannot_block(
+    label: str, organisation: AgencyId, role: OfficerRole
+) -> None:
+    registry = _registry(officer("police.guardian", POLICE, GUARDIAN))
+    quorum = verify_policy(bundle([*full(), _rejection(label, organisation, role)]), registry, NOW).quorum
+    assert quorum.met and quorum.rejected_by == ()
+    assert any("does not sign this document" in reason for reason in quorum.refused)
+
+
+def test_a_providers_guardian_can_block() -> None:
+    statements = [item for number, item in enumerate(full()) if number != 2]
+    deputy = officer("care.deputy", CARE, GUARDIAN)
+    approval = statement("care.deputy", CARE, GUARDIAN)
+    rejection = _rejection("care.guardian", CARE, GUARDIAN)
+    quorum = verify_policy(bundle([*statements, approval, rejection]), _registry(deputy), NOW).quorum
+    assert not quorum.met and [item.person for item in quorum.rejected_by] == ["care.guardian"]
+
+
+MONTH_AGO, LONG_AGO = NOW - SIGNING_TIME, NOW - timedelta(days=90)
+#: A policy that may have been signed at any time of these tests.
+OLD = replace(POLICY, governance=replace(POLICY.governance, dpo_advice=(), dpia=None))
+SIGNERS = [
+    ("police.siro", POLICE, SIRO),
+    ("care.siro", CARE, SIRO),
+    ("care.guardian", CARE, GUARDIAN),
+    ("nhs.siro", NHS, SIRO),
+    ("nhs.guardian", NHS, GUARDIAN),
+]
+
+
+def old_bundle(*dates: datetime) -> SignedDocument:
+    """`OLD`, signed by each of the signers at one of `dates`."""
+    made = SignedDocument(envelope_of(OLD))
+    page = Hash256(page_hash(render_policy(OLD)))
+    for (label, organisation, role), at in zip(SIGNERS, dates, strict=True):
+        said = SigningStatement(made.digest, page, organisation, role, Decision.APPROVE, at)
+        made = made.with_statement(sign_statement(said, key_of(label)))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("dates", "left", "missing"),
+    [
+        ((LONG_AGO, NOW, NOW, NOW, NOW), None, ("police: SIRO or IAO",)),
+        ((NOW - timedelta(days=20), NOW, NOW, NOW, NOW), NOW - timedelta(days=19), ("police: SIRO or IAO",)),
+        ((MONTH_AGO, NOW, NOW, NOW, NOW), None, ()),
+        ((MONTH_AGO - timedelta(seconds=1), NOW, NOW, NOW, NOW), None, ("police: SIRO or IAO",)),
+        ((NOW, NOW, NOW, NOW, NOW - timedelta(days=31)), None, ("nhs: Caldicott Guardian",)),
+        ((LONG_AGO,) * 5, LONG_AGO, ()),
+    ],
+    ids=["dated back", "left before the last", "a month", "over a month", "one alone", "left afterwards"],
+)
+def test_signatures_stand_together(
+    dates: tuple[datetime, ...], left: datetime | None, missing: tuple[str, ...]
+) -> None:
+    registry = _registry(officer("police.siro", POLICE, SIRO, not_after=left))
+    quorum = verify_policy(old_bundle(*dates), registry, NOW).quorum
+    assert quorum.missing == missing and quorum.met == (not missing)
+    assert bool(quorum.refused) == bool(missing)
+
+
+def test_an_officer_who_left_cannot_date_a_signature_back() -> None:
+    gone = _registry(officer("police.siro", POLICE, SIRO, not_after=LONG_AGO))
+    back = _dated(LONG_AGO - timedelta(days=1), SIGNERS[0])
+    quorum = verify_policy(bundle([*back, *full()[1:]]), gone, NOW).quorum
+    assert quorum.missing == ("police: SIRO or IAO",)
+    assert "dated before 2026-02-01" in quorum.refused[0]
+    alone = verify_policy(old_bundle(LONG_AGO, NOW, NOW, NOW, NOW), gone, NOW).quorum
+    assert "still in post when the last of them signs" in alone.refused[0]
+
+
+def test_nobody_signed_before_the_advice_was_given_but_may_have_rejected() -> None:
+    early = datetime(2026, 1, 31, 23, 59, tzinfo=UTC)
+    quorum = verify_policy(bundle([*_dated(early, SIGNERS[0]), *full()[1:]]), REGISTRY, NOW).quorum
+    assert quorum.missing == ("police: SIRO or IAO",)
+    later = early + timedelta(minutes=1)
+    assert verify_policy(bundle(_dated(later, *SIGNERS)), REGISTRY, NOW).quorum.met
+    rejecting = statement(
+        "police.siro", POLICE, SIRO, lambda item: replace(item, decision=Decision.REJECT, signed_at=early)
+    )
+    assert verify_policy(bundle([rejecting, *full()[1:]]), REGISTRY, NOW).quorum.rejected_by
+
+
+def test_a_quorum_stays_formed_whatever_is_signed_later() -> None:
+    registry = _registry(
+        officer("police.iao", POLICE, IAO),
+        officer("police.siro", POLICE, SIRO, not_after=LONG_AGO + timedelta(days=1)),
+    )
+    formed = old_bundle(*[LONG_AGO] * 5)
+    page = Hash256(page_hash(render_policy(OLD)))
+    said = SigningStatement(formed.digest, page, POLICE, IAO, Decision.APPROVE, NOW)
+    quorum = verify_policy(
+        formed.with_statement(sign_statement(said, key_of("police.iao"))), registry, NOW
+    ).quorum
+    assert quorum.met and "police.siro" in {item.person for item in quorum.counted}
+    assert quorum.vacant == ()
+
+
+def test_what_nobody_in_post_has_signed_for() -> None:
+    gone = _registry(officer("police.siro", POLICE, SIRO, not_after=NOW - timedelta(days=1)))
+    quorum = verify_policy(old_bundle(*[LONG_AGO] * 5), gone, NOW).quorum
+    assert quorum.met and [str(item) for item in quorum.vacant] == ["police: SIRO or IAO"]
+
+
+@pytest.mark.parametrize(
+    ("dates", "left", "met"),
+    [
+        ([MONTH_AGO] * 5, None, True),
+        ([MONTH_AGO - timedelta(seconds=1)] * 5, None, False),
+        ([MONTH_AGO] * 5, NOW - timedelta(seconds=1), False),
+        ([NOW + timedelta(minutes=4)] * 5, None, True),
+    ],
+    ids=["a month ago", "over a month ago", "left since", "a clock that is fast"],
+)
+def test_published_now(dates: list[datetime], left: datetime | None, met: bool) -> None:
+    registry = _registry(officer("police.siro", POLICE, SIRO, not_after=left))
+    made = old_bundle(*dates)
+    assert verify_policy(made, registry, NOW).quorum.met
+    assert verify_policy(made, registry, NOW, published_now=True).quorum.met is met
+
+
+def test_what_is_held_is_joined_and_never_lost() -> None:
+    rejection = _rejection("police.iao", POLICE, IAO)
+    late = statement("police.dpo", POLICE, SIRO)
+    stranger = statement("eve", POLICE, SIRO)
+    again = statement("care.siro", CARE, SIRO, lambda item: replace(item, signed_at=NOW))
+    registry = _registry(
+        officer("police.iao", POLICE, IAO),
+        officer("police.dpo", POLICE, SIRO, not_after=NOW - timedelta(minutes=1)),
+    )
+    held = bundle(full())
+    both = joined(held, bundle([again, rejection, late, stranger]), registry, NOW)
+    assert both.statements == (*held.statements, rejection)
+    assert joined(both, held, registry, NOW) == both
+
+
+def test_signing_anew_replaces_what_the_same_key_signed() -> None:
+    made = bundle(full())
+    assert made.without_key(key_of("care.siro").verify_key.key_id).statements == (full()[0], *full()[2:])
+
+
 def test_a_duplicated_key_is_an_error_of_its_own() -> None:
     again = statement("police.siro", POLICE, SIRO, lambda item: replace(item, signed_at=NOW))
     with pytest.raises(DuplicateKeyError, match=r"police\.siro signed twice"):
@@ -308,5 +476,11 @@ def test_agreements_need_every_participant() -> None:
         signed = signed.with_statement(sign_statement(said, key_of(f"{name}.siro")))
     assert verify_agreement(signed, REGISTRY, NOW).quorum.missing == ("nhs: SIRO or IAO",)
     said = SigningStatement(signed.digest, page, NHS, SIRO, Decision.APPROVE, NOW)
-    signed = signed.with_statement(sign_statement(said, key_of("nhs.siro")))
-    assert verify_agreement(signed, REGISTRY, NOW).quorum.met
+    whole = signed.with_statement(sign_statement(said, key_of("nhs.siro")))
+    assert verify_agreement(whole, REGISTRY, NOW).quorum.met
+    early = replace(said, signed_at=NOW - timedelta(days=31))
+    apart = signed.with_statement(sign_statement(early, key_of("nhs.siro")))
+    assert verify_agreement(apart, REGISTRY, NOW).quorum.missing == ("nhs: SIRO or IAO",)
+    later = NOW + timedelta(days=31)
+    assert verify_agreement(whole, REGISTRY, later).quorum.met
+    assert not verify_agreement(whole, REGISTRY, later, published_now=True).quorum.met
