@@ -422,10 +422,15 @@ class Node:
             return await self._links.listed(tx, linkage_id, subject_id, self._clock())
 
     async def publish_document(self, bundle: DocumentBundle) -> str:
-        """Verifies a fully signed document here, publishes it, and keeps it."""
+        """Verifies a fully signed document here, publishes it, and keeps it.
+
+        Of one that is held here, new statements are kept whether or not the broker takes it.
+        """
         now = self._clock()
         registry = self._trust.registry(now)
         published = DocumentBundle(bundle.kind, bundle.document, bundle.statements)
+        async with self._store.transaction() as tx:
+            await self._book.keep_statements(tx, published, registry, now)
         await self._broker.documents.publish(published)
         async with self._store.transaction() as tx:
             document_hash = await self._book.accept(tx, published, registry, now)

@@ -21,7 +21,7 @@ from crypto.envelope import Envelope, sign_envelope
 from crypto.errors import CryptoError
 from policies.agreement import LinkageAgreement
 from policies.codec import open_document, payload_type, write
-from policies.errors import LifecycleError, PolicyError
+from policies.errors import LifecycleError, PolicyError, QuorumNotMetError
 from policies.ids import AgencyId, Hash256, LinkageId
 from policies.lifecycle import (
     IN_LIFE,
@@ -45,7 +45,7 @@ from policies.status import (
     ceiling_at_provider,
     ceiling_elsewhere,
 )
-from policies.verified import VerifiedAgreement, VerifiedPolicy, verify_agreement, verify_policy
+from policies.verified import VerifiedAgreement, VerifiedPolicy, joined, verify_agreement, verify_policy
 from protos.wire.documents import DocumentBundle, DocumentKind
 from protos.wire.errors import ErrorCode, RefusedError
 
@@ -98,7 +98,8 @@ class PolicyBook:
     ) -> Hash256:
         """Verifies a bundle, with all its events, and keeps it; returns the document hash.
 
-        Events that are held are never lost: a bundle without a suspension does not undo it.
+        Of a document that is new here, officers of this agency who are in post must have signed. Statements
+        and events that are held are never lost: a bundle without a suspension does not undo it.
 
         Raises:
             RefusedError: NOT_A_PARTY. PolicyError, CryptoError: malformed, forged, or without its quorum.
@@ -107,18 +108,20 @@ class PolicyBook:
         held = await tx.documents.get(signed.digest)
         if held == bundle:
             return signed.digest
-        if bundle.kind is DocumentKind.LINKAGE_AGREEMENT:
-            agreement = _counted(verify_agreement(signed, registry, now))
+        if held is not None:
+            await self.keep_statements(tx, bundle, registry, now)
+        elif bundle.kind is DocumentKind.LINKAGE_AGREEMENT:
+            agreement = self._consented(verify_agreement(signed, registry, now))
             self._require_party(agreement.agreement.agencies)
             action, body = AuditAction.AGREEMENT_ACCEPTED, {"id": str(agreement.agreement.id)}
             if bundle.events:
                 raise LifecycleError("a linkage agreement has no events")
         else:
-            policy = _counted(verify_policy(signed, registry, now))
+            policy = self._consented(verify_policy(signed, registry, now))
             self._require_party([party.agency for party in policy.policy.parties])
             action, body = AuditAction.POLICY_ACCEPTED, {"id": str(policy.policy.id)}
-        await tx.documents.put(signed.digest, replace(bundle, events=held.events if held else ()), now)
         if held is None:
+            await tx.documents.put(signed.digest, replace(bundle, events=()), now)
             actor = str(self._identity.agency)
             await self._audit.append(tx, action, actor=actor, body=body, policy=signed.digest)
         for event in bundle.events:
@@ -127,6 +130,28 @@ class PolicyBook:
             except (PolicyError, CryptoError) as error:
                 _log.warning("event refused", document=signed.digest, reason=type(error).__name__)
         return signed.digest
+
+    async def keep_statements(
+        self, tx: NodeTransaction, bundle: DocumentBundle, registry: Registry, now: datetime
+    ) -> None:
+        """Keeps what a bundle adds to the statements of a document that is held; nothing if it is not.
+
+        A rejection among them counts from then on.
+
+        Raises:
+            PolicyError, CryptoError: malformed or forged.
+        """
+        arrived = _signed(bundle)
+        held = await tx.documents.get(arrived.digest)
+        if held is None:
+            return
+        signed = joined(_signed(held), arrived, registry, now)
+        if held.kind is DocumentKind.LINKAGE_AGREEMENT:
+            verify_agreement(signed, registry, now)
+        else:
+            verify_policy(signed, registry, now)
+        statements = tuple(item.to_bytes() for item in signed.statements)
+        await tx.documents.put(signed.digest, replace(held, statements=statements), now)
 
     async def accept_event(
         self, tx: NodeTransaction, document_hash: str, event: bytes, registry: Registry, now: datetime
@@ -330,6 +355,17 @@ class PolicyBook:
             policy.supersedes == policy_hash and stage_at(state, policy, now) is Stage.ACTIVE
             for _, policy, state in await self.policies(tx, registry, now)
         )
+
+    def _consented(self, verified: _Verified) -> _Verified:
+        """With its quorum, and signed for this agency by somebody in post: who left may have dated back."""
+        verified.quorum.require()
+        vacant = [item for item in verified.quorum.vacant if item.organisation == self._identity.agency]
+        if vacant:
+            raise QuorumNotMetError(
+                "the document is new here, and who signed it for this agency has left; somebody in post "
+                f"signs it too: {'; '.join(map(str, vacant))}"
+            )
+        return verified
 
     def _require_party(self, parties: Sequence[AgencyId]) -> None:
         if self._identity.agency not in parties:

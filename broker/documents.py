@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 
 from broker.audit import AuditLog, Clock
 from broker.catalogue import newest_version, replayed, signed_document, verified_linkage
@@ -21,7 +22,7 @@ from policies.registry import Registry
 from policies.sharing import SharingPolicy
 from policies.statements import PolicyAction
 from policies.status import StatusBook, StatusSnapshot
-from policies.verified import verify_policy
+from policies.verified import verify_agreement, verify_policy
 from protos.wire.documents import DocumentBundle, DocumentKind
 from protos.wire.errors import ErrorCode, RefusedError
 from protos.wire.limits import LIMITS
@@ -60,6 +61,8 @@ class DocumentService:
     async def publish(self, caller: str, bundle: DocumentBundle) -> str:
         """Stores a fully signed document; returns its hash. A document that is held already changes nothing.
 
+        Here a document comes into life, so it must have been signed lately, by officers who are all in post.
+
         Raises:
             RefusedError: NOT_A_PARTY, QUORUM_NOT_MET, LIFECYCLE_REFUSED for a version that does not follow;
                 what `protos.wire.refusals` makes of malformed or forged documents.
@@ -82,6 +85,7 @@ class DocumentService:
         async with self._store.write() as tx:
             if await tx.documents.get(document.hash) is not None:
                 return document.hash
+            _require_newly_signed(document, registry, self._clock())
             await self._require_follows(tx, document, _supersedes(envelope, bundle.kind), caller)
             await tx.documents.add(document)
             body = {"kind": document.kind.value, "id": document.subject, "version": document.version}
@@ -225,6 +229,15 @@ def _supersedes(envelope: Envelope, kind: DocumentKind) -> str | None:
 def _require_party(document: StoredDocument, caller: str) -> None:
     if caller not in document.parties:
         raise RefusedError(ErrorCode.NOT_A_PARTY, f"{caller} is not a party to this document")
+
+
+def _require_newly_signed(document: StoredDocument, registry: Registry, now: datetime) -> None:
+    bundle = signed_document(document)
+    if document.kind is DocumentKind.LINKAGE_AGREEMENT:
+        quorum = verify_agreement(bundle, registry, now, published_now=True).quorum
+    else:
+        quorum = verify_policy(bundle, registry, now, published_now=True).quorum
+    quorum.require()
 
 
 def _verify_status(envelope: Envelope, snapshot: StatusSnapshot, registry: Registry) -> None:
