@@ -5,16 +5,16 @@
     signed, active, suspended -> revoked | superseded | expired
 
 Order rules. An edit is another document with another hash, so signing starts again. One officer of any party
-suspends or revokes; reactivation needs the quorum of the signatures anew. Time alone makes a signed policy
-active and an old one
-expired: `stage_at` says so, nothing needs to run for it. Every event names the `sequence` of the state that
-its officer
-saw: only the present state's counts, but a suspension counts from the last reactivation on, and a revocation
-always, for whoever stops sharing must not lose a race. Terminal stages admit nothing.
+suspends or revokes; reactivation needs the quorum of the signatures anew, given within `REACTIVATION_TIME`. A
+suspension of what is suspended makes another state, to whose reactivation nobody has agreed yet. Time alone
+makes a signed policy active and an old one expired: `stage_at` says so, nothing needs to run for it. Every
+event names the `sequence` of the state that its officer saw: only the present state's counts, but a
+suspension counts from the last reactivation on, and a revocation always, for whoever stops sharing must not
+lose a race. Terminal stages admit nothing.
 """
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from crypto.envelope import Envelope, sign_envelope
@@ -60,7 +60,7 @@ _ROLES = {
 _FROM = {
     PolicyAction.SUBMIT: frozenset({Stage.DRAFT}),
     PolicyAction.WITHDRAW: UNSIGNED,
-    PolicyAction.SUSPEND: frozenset({Stage.SIGNED, Stage.ACTIVE}),
+    PolicyAction.SUSPEND: IN_LIFE,
     PolicyAction.REVOKE: IN_LIFE,
     PolicyAction.REACTIVATE: frozenset({Stage.SUSPENDED}),
 }
@@ -73,19 +73,32 @@ _TO = {
 }
 
 
+#: From the first signature of a reactivation to its last, and from each to its arrival. Whoever agreed did so
+#: for what was known then; a week is enough to ask everybody.
+REACTIVATION_TIME = timedelta(days=7)
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """One officer's signature for a reactivation."""
+
+    signatory: Signatory
+    signed_at: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class PolicyState:
-    """The state of one document. `reactivated_by` collects the signatures for a reactivation under way."""
+    """The state of one document. `consents` are the signatures for a reactivation under way."""
 
     document_hash: Hash256
     stage: Stage
     sequence: int
     since: datetime
     resumed_at_sequence: int = 0
-    reactivated_by: tuple[Signatory, ...] = ()
+    consents: tuple[Consent, ...] = ()
 
     def _moved(self, stage: Stage, now: datetime) -> "PolicyState":
-        return replace(self, stage=stage, sequence=self.sequence + 1, since=now, reactivated_by=())
+        return replace(self, stage=stage, sequence=self.sequence + 1, since=now, consents=())
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +153,7 @@ def apply_event(
     if not _sequence_fits(state, event):
         raise LifecycleError("the event was signed for an earlier state of the policy: sign it anew")
     if event.action is PolicyAction.REACTIVATE:
-        return _reactivated(state, verified.signatory, policy, registry, now)
+        return _reactivated(state, verified, policy, registry, now)
     return state._moved(_TO[event.action], now)
 
 
@@ -190,6 +203,8 @@ def _require_entitled(officer: Officer, event: PolicyEvent, policy: SharingPolic
         raise LifecycleError(f"{officer.person} is no longer in post")
     if event.signed_at > now + CLOCK_SKEW:
         raise LifecycleError("the event is dated in the future")
+    if event.action is PolicyAction.REACTIVATE and event.signed_at < now - REACTIVATION_TIME:
+        raise LifecycleError(f"the reactivation was signed more than {REACTIVATION_TIME.days} days ago")
 
 
 def _sequence_fits(state: PolicyState, event: PolicyEvent) -> bool:
@@ -201,12 +216,20 @@ def _sequence_fits(state: PolicyState, event: PolicyEvent) -> bool:
 
 
 def _reactivated(
-    state: PolicyState, signatory: Signatory, policy: SharingPolicy, registry: Registry, now: datetime
+    state: PolicyState, verified: VerifiedEvent, policy: SharingPolicy, registry: Registry, now: datetime
 ) -> PolicyState:
-    if signatory.person in {item.person for item in state.reactivated_by}:
-        raise LifecycleError(f"{signatory.person} has already agreed to the reactivation")
-    signatories = (*state.reactivated_by, signatory)
-    if unfilled(policy_rule(policy, registry), signatories):
-        return replace(state, reactivated_by=signatories)
+    consent = Consent(verified.signatory, verified.event.signed_at)
+    consents = _not_lapsed((*state.consents, consent))
+    persons = [item.signatory.person for item in consents]
+    if persons.count(consent.signatory.person) > 1:
+        raise LifecycleError(f"{consent.signatory.person} has already agreed to the reactivation")
+    if unfilled(policy_rule(policy, registry), [item.signatory for item in consents]):
+        return replace(state, consents=consents)
     resumed = state._moved(Stage.SIGNED, now)
     return replace(resumed, resumed_at_sequence=resumed.sequence)
+
+
+def _not_lapsed(consents: tuple[Consent, ...]) -> tuple[Consent, ...]:
+    """Those of the week that ends with the youngest."""
+    youngest = max(item.signed_at for item in consents)
+    return tuple(item for item in consents if item.signed_at >= youngest - REACTIVATION_TIME)

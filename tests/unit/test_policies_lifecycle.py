@@ -11,6 +11,7 @@ from policies.codec import document_hash, payload_type, write
 from policies.errors import DocumentError, LifecycleError, StatusError
 from policies.ids import AgencyId, Hash256, Prose
 from policies.lifecycle import (
+    REACTIVATION_TIME,
     PolicyState,
     Stage,
     apply_event,
@@ -23,6 +24,7 @@ from policies.lifecycle import (
     verify_event,
 )
 from policies.quorum import Signatory
+from policies.replay import state_after
 from policies.signing import Quorum
 from policies.statements import PolicyAction, PolicyEvent
 from policies.status import (
@@ -156,6 +158,81 @@ def test_nobody_reactivates_twice() -> None:
     state = act(suspended(), PolicyAction.REACTIVATE, "police.siro", POLICE, SIRO)
     with pytest.raises(LifecycleError, match="already agreed"):
         act(state, PolicyAction.REACTIVATE, "police.siro", POLICE, SIRO)
+
+
+def _agree(state: PolicyState, who: tuple[str, AgencyId, OfficerRole], at: datetime) -> PolicyState:
+    return _sign(state, PolicyAction.REACTIVATE, who, at, at)
+
+
+def _sign(
+    state: PolicyState,
+    action: PolicyAction,
+    who: tuple[str, AgencyId, OfficerRole],
+    signed_at: datetime,
+    now: datetime,
+) -> PolicyState:
+    label, organisation, role = who
+    made = PolicyEvent(
+        POLICY.id, HASH, state.sequence, action, organisation, role, signed_at, Prose("For good reasons.")
+    )
+    verified = verify_event(sign_event(made, key_of(label)), POLICY, REGISTRY, now)
+    return apply_event(state, verified, POLICY, REGISTRY, now)
+
+
+def test_a_reactivation_lapses_after_a_week() -> None:
+    state = _agree(suspended(), EVERYONE[0], NOW)
+    for who in EVERYONE[1:-1]:
+        state = _agree(state, who, NOW + timedelta(days=1))
+    week = NOW + REACTIVATION_TIME
+    assert stage_at(_agree(state, EVERYONE[-1], week), POLICY, week) is Stage.ACTIVE
+    over = week + timedelta(seconds=1)
+    state = _agree(state, EVERYONE[-1], over)
+    assert state.stage is Stage.SUSPENDED
+    assert stage_at(_agree(state, EVERYONE[0], over), POLICY, over) is Stage.ACTIVE
+
+
+def test_a_signature_for_a_reactivation_is_not_dated_back_beside_one_that_lapsed() -> None:
+    state = _agree(suspended(), EVERYONE[0], NOW)
+    later = NOW + timedelta(days=30)
+    with pytest.raises(LifecycleError, match="signed more than 7 days ago"):
+        _sign(state, PolicyAction.REACTIVATE, EVERYONE[1], NOW + timedelta(days=1), later)
+
+
+def test_suspending_what_is_suspended_withdraws_every_consent_to_go_on() -> None:
+    first = suspended()
+    agreed = [
+        verify_event(event(PolicyAction.REACTIVATE, first, *who), POLICY, REGISTRY, NOW) for who in EVERYONE
+    ]
+    state = apply_event(first, agreed[0], POLICY, REGISTRY, NOW)
+    state = act(state, PolicyAction.SUSPEND, "police.siro", POLICE, SIRO)
+    assert (state.stage, state.sequence, state.consents) == (Stage.SUSPENDED, first.sequence + 1, ())
+    for one in agreed:
+        with pytest.raises(LifecycleError, match="earlier state"):
+            apply_event(state, one, POLICY, REGISTRY, NOW)
+    for who in EVERYONE:
+        state = act(state, PolicyAction.REACTIVATE, *who)
+    assert stage_at(state, POLICY, NOW) is Stage.ACTIVE
+
+
+def test_a_replay_lets_consents_lapse_by_the_events_own_times() -> None:
+    def signed_at(
+        action: PolicyAction, number: int, who: tuple[str, AgencyId, OfficerRole], days: int
+    ) -> bytes:
+        made = PolicyEvent(
+            POLICY.id, HASH, number, action, who[1], who[2], NOW + timedelta(days=days), Prose("For reasons.")
+        )
+        return sign_event(made, key_of(who[0])).to_bytes()
+
+    events = [signed_at(PolicyAction.SUSPEND, 0, EVERYONE[0], 0)]
+    events += [
+        signed_at(PolicyAction.REACTIVATE, 1, who, days)
+        for who, days in zip(EVERYONE, (1, 5, 6, 7, 9), strict=True)
+    ]
+    now = NOW + timedelta(days=20)
+    state = state_after(HASH, POLICY, events, REGISTRY, now)
+    assert stage_at(state, POLICY, now) is Stage.SUSPENDED
+    again = signed_at(PolicyAction.REACTIVATE, 1, EVERYONE[0], 10)
+    assert stage_at(state_after(HASH, POLICY, [*events, again], REGISTRY, now), POLICY, now) is Stage.ACTIVE
 
 
 def test_an_old_suspension_is_not_replayed_after_reactivation() -> None:
