@@ -14,10 +14,9 @@ from agency_node.disclosure.messages import PushEvidence
 from agency_node.disclosure.records import Holding
 from agency_node.rpc.ports import EmergencyClaim, OrderDraft
 from agency_node.subjects import SubjectId
+from crypto.audit import AuditAction
 from crypto.envelope import sign_envelope
 from policies.agreement import SubjectType
-from agency_node.rpc.ports import EmergencyClaim
-from crypto.audit import AuditAction
 from policies.disclosure import BreakGlass
 from policies.ids import Hash256, Line, Prose
 from policies.sharing import SharingPolicy
