@@ -206,12 +206,15 @@ async def reflected(world: World) -> set[str]:
 
 
 async def test_reflection_is_off_unless_it_is_switched_on(tmp_path: Path) -> None:
-    async with running_world(tmp_path / "off", store=MemoryStore()) as world:
+    async with running_world(tmp_path, store=MemoryStore()) as world:
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await reflected(world)
         assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
-    async with running_world(tmp_path / "on", store=MemoryStore(), reflection=True) as world:
-        assert "tallystick.linkage.v1.LinkageService" in await reflected(world)
+
+
+async def test_reflection_can_be_switched_on(tmp_path: Path) -> None:
+    async with running_world(tmp_path, store=MemoryStore(), reflection=True) as world:
+        assert "protos.linkage.v1.LinkageService" in await reflected(world)
 
 
 async def test_metrics(tmp_path: Path) -> None:

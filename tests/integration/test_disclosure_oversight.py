@@ -1,41 +1,30 @@
-"""Withdrawing, correcting, subjects' rights, conflicts of interest, supervision and pushed releases."""
+"""Withdrawing, correcting, subjects' rights, supervision and break-glass."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import fields, replace
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
 import pytest
 
-from agency_node.disclosure.messages import PushEvidence
-from agency_node.disclosure.records import Holding
-from agency_node.rpc.ports import EmergencyClaim, OrderDraft
-from agency_node.subjects import SubjectId
+from agency_node.rpc.ports import EmergencyClaim
 from crypto.audit import AuditAction
-from crypto.envelope import sign_envelope
-from policies.agreement import SubjectType
 from policies.disclosure import BreakGlass
-from policies.ids import Hash256, Line, Prose
+from policies.ids import Line, Prose
 from policies.sharing import SharingPolicy
 from policies.vocabulary import OfficerRole
 from protos.wire.errors import ErrorCode, RefusedError
-from protos.wire.linkage import Link, LinkEvent, LinkEventKind, Strength
-from protos.wire.relay import IncomingMessage, ToAgency
 from tests.integration.test_disclosure_flow import values
 from tests.simulator.disclosure_nodes import (
-    EPOCH,
-    HANDLE_AT_CARE,
     SUSAN_AT_CARE,
     SUSAN_AT_POLICE,
-    TOKEN,
     World,
     make_world,
     record,
 )
-from tests.simulator.policies import CARE, LINKAGE, POLICE, key_of, officer, sample_policy
+from tests.simulator.policies import POLICE, officer, sample_policy
 
 PRIVACY = ("care.privacy", "privacy_officer")
 TOKEN_AT_CARE = b"T" * 16
@@ -266,177 +255,6 @@ async def test_what_is_signed_off_after_the_erasure_keeps_no_reason() -> None:
     await world.close()
 
 
-# -- conflicts of interest
-
-
-async def test_the_requester_refuses_an_officer_with_a_conflict(world: World) -> None:
-    await world.order(
-        world.police, "declare-conflict", "police.investigator", "police.investigator", "investigator",
-        about=SUSAN_AT_POLICE,
-    )  # fmt: skip
-    with pytest.raises(RefusedError) as refused:
-        await world.ask()
-    assert refused.value.code is ErrorCode.CONFLICT_OF_INTEREST
-    (body,) = await world.police.bodies("disclosure-refused")
-    assert body["code"] == "conflict_of_interest" and await world.police.queued() == ()
-    assert [item.kind for item in await world.police.disclosure.list_supervision()] == [
-        "conflict-of-interest"
-    ]
-    with pytest.raises(RefusedError):  # nobody lifts their own
-        await world.order(
-            world.police, "lift-conflict", "police.investigator", "police.investigator", "investigator",
-            about=SUSAN_AT_POLICE,
-        )  # fmt: skip
-    await world.order(
-        world.police, "lift-conflict", "police.investigator", "police.privacy", "privacy_officer",
-        about=SUSAN_AT_POLICE,
-    )  # fmt: skip
-    assert await world.police.disclosure.list_conflicts() == []
-    await world.ask()
-
-
-async def test_the_provider_refuses_and_does_not_say_that_it_knows(world: World) -> None:
-    await world.order(world.care, "declare-conflict", "police.investigator", *PRIVACY, about=SUSAN_AT_CARE)
-    request_id = await world.ask()
-    await world.deliver()
-    told = (await world.police.disclosure.get_request(request_id)).refusal
-    assert told.startswith("not_available") and "conflict" not in told
-    held = (await world.care.disclosure.get_request(request_id)).refusal
-    assert held.startswith("conflict_of_interest")
-    (body,) = await world.care.bodies("disclosure-refused")
-    assert (body["code"], body["alarm"]) == ("conflict_of_interest", "conflict-of-interest")
-    (listed,) = await world.care.disclosure.list_conflicts()
-    assert (listed.officer, listed.subject_id) == ("police.investigator", SUSAN_AT_CARE)
-
-
-async def test_an_officer_barred_altogether_is_told_so(world: World) -> None:
-    await world.order(world.care, "declare-conflict", "police.investigator", *PRIVACY)
-    request_id = await world.ask()
-    await world.deliver()
-    told = (await world.police.disclosure.get_request(request_id)).refusal
-    assert told.startswith("conflict_of_interest")
-
-
-async def test_an_approver_with_a_conflict_does_not_count(world: World) -> None:
-    await world.order(world.care, "declare-conflict", "care.approver", *PRIVACY, about=SUSAN_AT_CARE)
-    request_id = await world.ask(tier=2)
-    await world.deliver()
-    with pytest.raises(RefusedError) as refused:
-        await world.approve(request_id, world.care, "care.approver", "approver")
-    assert refused.value.code is ErrorCode.CONFLICT_OF_INTEREST
-
-
-DECLARED_BY = {
-    "an overseer, about another agency's officer": ("police.investigator", PRIVACY),
-    "the officer": ("care.investigator", ("care.investigator", "investigator")),
-}
-
-
-@pytest.mark.parametrize("case", DECLARED_BY)
-@pytest.mark.parametrize("subject", ["SC-44", "sc-4", SUSAN_AT_POLICE])
-async def test_a_conflict_about_a_number_that_is_not_held_is_refused(
-    world: World, case: str, subject: str
-) -> None:
-    whose, by = DECLARED_BY[case]
-    with pytest.raises(RefusedError, match="no person and no place of this number") as refused:
-        await world.order(world.care, "declare-conflict", whose, *by, about=subject)
-    assert refused.value.code is ErrorCode.INVALID_ARGUMENT
-    assert await world.care.disclosure.list_conflicts() == []
-    assert "order-given" not in await world.care.actions()
-
-
-@pytest.mark.parametrize("about", ["", SUSAN_AT_CARE])
-async def test_a_conflict_of_an_officer_whom_nobody_lists_is_refused(world: World, about: str) -> None:
-    with pytest.raises(RefusedError, match="no officer of this id, at any agency") as refused:
-        await world.order(world.care, "declare-conflict", "police.investigater", *PRIVACY, about=about)
-    assert refused.value.code is ErrorCode.INVALID_ARGUMENT
-    assert await world.care.disclosure.list_conflicts() == []
-
-
-async def test_what_was_signed_is_looked_up_again_before_it_is_done(world: World) -> None:
-    draft = OrderDraft("declare-conflict", "police.investigator", SUSAN_AT_CARE, "It is right.", *PRIVACY)
-    prepared = await world.care.disclosure.prepare_order(draft)
-    world.care.records.subjects.clear()
-    signed = sign_envelope(prepared.payload_type, prepared.payload, [key_of("care.privacy")])
-    with pytest.raises(RefusedError, match="no person and no place"):
-        await world.care.disclosure.submit_order(signed.to_bytes())
-
-
-async def test_a_conflict_about_a_place(world: World) -> None:
-    place, numbers = SubjectId("HOUSE-9"), world.care.records
-    numbers.add(place, {"postcode": "NM12AB"}, [])
-    numbers.subjects[place] = replace(numbers.subjects[place], subject_type="place")
-    await world.order(world.care, "declare-conflict", "police.investigator", *PRIVACY, about=place)
-    (listed,) = await world.care.disclosure.list_conflicts()
-    assert listed.subject_id == place
-
-
-async def test_a_source_is_read_with_no_transaction_open(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    read = world.care.records.holding
-
-    async def holding(subject: SubjectId, kind: SubjectType) -> Holding | None:
-        async with asyncio.timeout(5), world.care.store.transaction():
-            return await read(subject, kind)
-
-    monkeypatch.setattr(world.care.records, "holding", holding)
-    await world.order(world.care, "declare-conflict", "police.investigator", *PRIVACY, about=SUSAN_AT_CARE)
-    assert len(await world.care.disclosure.list_conflicts()) == 1
-
-
-async def test_a_conflict_is_lifted_after_its_subject_and_officer_have_gone(world: World) -> None:
-    registry = world.registries.registry
-    about = ("police.investigator", *PRIVACY)
-    await world.order(world.care, "declare-conflict", *about, about=SUSAN_AT_CARE)
-    world.care.records.subjects.clear()
-    kept = tuple(item for item in registry.officers if item.person != "police.investigator")
-    world.registries.registry = replace(registry, officers=kept)
-    await world.order(world.care, "lift-conflict", *about, about=SUSAN_AT_CARE)
-    assert await world.care.disclosure.list_conflicts() == []
-
-
-async def test_nobody_writes_over_what_an_overseer_declared(world: World) -> None:
-    about, whom = SUSAN_AT_CARE, "care.approver"
-    why = ("Under investigation for stalking her.", "Former neighbour.")
-    await world.order(world.care, "declare-conflict", whom, *PRIVACY, about=about, reason=why[0])
-    await world.order(world.care, "declare-conflict", whom, whom, "approver", about=about, reason=why[1])
-    listed = await world.care.disclosure.list_conflicts()
-    assert tuple(item.reason for item in listed) == why
-    await world.order(world.care, "lift-conflict", whom, *PRIVACY, about=about)
-    assert await world.care.disclosure.list_conflicts() == []
-
-
-async def test_each_order_acts_once(world: World) -> None:
-    """An old order to lift a conflict does not undo a newer declaration, whatever the time between."""
-    declare = ("declare-conflict", "care.approver", *PRIVACY, SUSAN_AT_CARE)
-    await world.order(world.care, *declare)
-    lift = await world.signed_order(
-        world.care, "lift-conflict", "care.approver", *PRIVACY, about=SUSAN_AT_CARE
-    )
-    await world.care.disclosure.submit_order(lift)
-    await world.order(world.care, *declare)
-    world.clock.advance(minutes=10)
-    with pytest.raises(RefusedError) as refused:
-        await world.care.disclosure.submit_order(lift)
-    assert refused.value.code is ErrorCode.REQUEST_REPLAYED
-    assert len(await world.care.disclosure.list_conflicts()) == 1
-    world.clock.advance(days=2)
-    await world.order(world.care, "lift-conflict", "care.approver", *PRIVACY, about=SUSAN_AT_CARE)
-    with pytest.raises(RefusedError, match="too old"):
-        await world.care.disclosure.submit_order(lift)
-
-
-async def test_an_order_that_was_refused_may_be_given_again(world: World) -> None:
-    lift = await world.signed_order(
-        world.care, "lift-conflict", "care.approver", *PRIVACY, about=SUSAN_AT_CARE
-    )
-    with pytest.raises(RefusedError, match="no such conflict"):
-        await world.care.disclosure.submit_order(lift)
-    await world.order(world.care, "declare-conflict", "care.approver", *PRIVACY, about=SUSAN_AT_CARE)
-    assert await world.care.disclosure.submit_order(lift) == "The conflict of interest is off the list."
-
-
 # -- supervision
 
 
@@ -513,202 +331,6 @@ async def test_many_officers_about_one_subject(world: World) -> None:
     await world.deliver()
     kinds = [item.kind for item in await world.care.disclosure.list_supervision()]
     assert kinds == ["many-officers"]
-
-
-# -- pushing
-
-
-async def told(world: World) -> None:
-    """The broker tells social care of the link, as a policy with both sides would have it."""
-    link = Link(
-        TOKEN_AT_CARE, HANDLE_AT_CARE, LINKAGE, EPOCH, Strength.STRONG, POLICE,
-        world.policy_hash, world.clock.now + timedelta(days=30),
-    )  # fmt: skip
-    await world.care.disclosure.context.links.take([LinkEvent(1, LinkEventKind.TOLD, link)], LINKAGE)
-    world.handle_at = {TOKEN_AT_CARE: b"p" * 16}
-
-
-async def test_a_told_link_pushes_what_the_policy_lets_be_pushed(world: World) -> None:
-    await told(world)
-    await world.care.disclosure.keep_house()
-    await world.deliver()
-    items = await world.police.disclosure.picture(SUSAN_AT_POLICE)
-    fields = {(item.record_type, name, value) for item in items for name, value in item.fields.items()}
-    assert fields == {
-        ("link", "exists", "yes"),
-        ("link", "agency_name", "Testshire care"),
-        ("risk_assessment", "risk_band", "high"),
-        ("risk_assessment", "last_contact_month", "2026-01"),
-    }
-    assert "receipt-received" in await world.care.actions()
-    (body,) = await world.care.bodies("disclosure-released")
-    assert body["pushed"] is True and body["clauses"] == [1, 2]
-    assert (await world.police.actions()) == ["disclosure-received", "receipt-sent"]
-
-
-async def test_pushed_once_and_again_when_a_record_changes(world: World) -> None:
-    await told(world)
-    for _ in range(2):
-        await world.care.disclosure.keep_house()
-        await world.deliver()
-        world.clock.advance(minutes=61)
-        await world.refresh_status()
-    assert (await world.care.actions()).count("disclosure-released") == 1
-    world.care.records.records[SUSAN_AT_CARE] = [
-        record("R1", "risk_assessment", date(2026, 1, 20), risk_band="standard", consent="given")
-    ]
-    await world.care.disclosure.keep_house()
-    await world.deliver()
-    items = await world.police.disclosure.picture(SUSAN_AT_POLICE)
-    assert [item.fields["risk_band"] for item in items if "risk_band" in item.fields] == ["standard"]
-    assert "purged" in await world.police.actions()
-
-
-async def test_what_is_marked_later_is_taken_back_at_the_next_look(world: World) -> None:
-    await told(world)
-    await world.care.disclosure.keep_house()
-    await world.deliver()
-    assert await world.police.disclosure.picture(SUSAN_AT_POLICE)
-    held = world.care.records.records[SUSAN_AT_CARE]
-    world.care.records.records[SUSAN_AT_CARE] = [
-        replace(item, markers=item.markers | {"refuge"}) for item in held
-    ]
-    world.clock.advance(minutes=61)
-    await world.refresh_status()
-    await world.care.disclosure.keep_house()
-    await world.deliver()
-    items = await world.police.disclosure.picture(SUSAN_AT_POLICE)
-    assert {item.record_type for item in items} == {"link"}
-    assert (await world.care.actions()).count("withdrawn") == 1
-    world.care.records.records[SUSAN_AT_CARE] = held
-    world.clock.advance(minutes=61)
-    await world.refresh_status()
-    await world.care.disclosure.keep_house()
-    await world.deliver()
-    items = await world.police.disclosure.picture(SUSAN_AT_POLICE)
-    assert {item.record_type for item in items} == {"link", "risk_assessment"}
-
-
-async def somebody_else_linked(world: World) -> SubjectId:
-    """Another subject of the police, with a link to social care of her own."""
-    other = SubjectId("NOM-9")
-    karen = {"given_names": "KAREN", "family_name": "MARSDEN", "birth_year": "1990"}
-    world.police.records.add(other, karen, [])
-    async with world.police.store.transaction() as tx:
-        await tx.handles.add(LINKAGE, {other: b"k" * 16})
-        known = await tx.links.by_token(TOKEN.raw)
-        assert known is not None
-        await tx.links.put([replace(known, token=b"k" * 16, handle=b"k" * 16)])
-    return other
-
-
-async def test_nothing_is_pushed_to_whom_the_broker_swaps_in(world: World) -> None:
-    """The police mean somebody else by the handle that the broker puts in place of the link's."""
-    other = SubjectId("NOM-9")
-    world.police.records.add(
-        other, {"given_names": "KAREN", "family_name": "MARSDEN", "birth_year": "1990"}, []
-    )
-    async with world.police.store.transaction() as tx:
-        await tx.handles.add(LINKAGE, {other: b"k" * 16})
-        known = await tx.links.by_token(TOKEN.raw)
-        assert known is not None
-        await tx.links.put([replace(known, token=b"k" * 16, handle=b"k" * 16)])
-    await told(world)
-    world.handle_at = {TOKEN_AT_CARE: b"k" * 16}
-    for _ in range(3):
-        await world.care.disclosure.keep_house()
-        await world.deliver()
-        world.clock.advance(minutes=61)
-        await world.refresh_status()
-    assert "disclosure-released" not in await world.care.actions()
-    (refused,) = await world.care.bodies("disclosure-refused")
-    assert refused["code"] == "identity_not_confirmed"
-    assert [item.kind for item in await world.care.disclosure.list_supervision()] == ["identity"]
-    world.handle_at = {TOKEN_AT_CARE: b"p" * 16}
-    world.clock.advance(days=1)
-    await world.refresh_status()
-    await world.care.disclosure.keep_house()
-    await world.deliver()
-    assert await world.police.disclosure.picture(SUSAN_AT_POLICE)
-    assert await world.police.disclosure.picture(other) == ()
-
-
-async def test_a_push_that_the_broker_redirects_on_its_way_is_not_kept(world: World) -> None:
-    other = SubjectId("NOM-9")
-    world.police.records.add(
-        other, {"given_names": "KAREN", "family_name": "MARSDEN", "birth_year": "1990"}, []
-    )
-    async with world.police.store.transaction() as tx:
-        await tx.handles.add(LINKAGE, {other: b"k" * 16})
-        known = await tx.links.by_token(TOKEN.raw)
-        assert known is not None
-        await tx.links.put([replace(known, token=b"k" * 16, handle=b"k" * 16)])
-    await told(world)
-
-    def redirect(message: IncomingMessage) -> IncomingMessage:
-        if message.purpose != "disclosure-answer" or message.link is None:
-            return message
-        return replace(message, link=replace(message.link, handle=b"k" * 16))
-
-    await world.care.disclosure.keep_house()
-    await world.deliver(redirect)
-    assert "disclosure-released" in await world.care.actions()
-    assert await world.police.disclosure.picture(other) == ()
-    assert await world.police.disclosure.picture(SUSAN_AT_POLICE) == ()
-    (body,) = await world.police.bodies("identity-refused")
-    assert body["purpose"] == "disclosure-answer"
-
-
-async def test_evidence_that_answers_no_offer_pushes_nothing(world: World) -> None:
-    await told(world)
-    await world.care.disclosure.keep_house()
-    (offer,) = [item for item in await world.care.queued() if item.purpose == "push-offer"]
-    await world.deliver(lambda message: None if message.purpose == "push-evidence" else message)
-    world.clock.advance(minutes=61)
-    await world.refresh_status()
-    await world.care.disclosure.keep_house()
-    assert "push-offer" not in [item.purpose for item in await world.care.queued()], offer.message_id
-    given = PushEvidence(Hash256("ab" * 32), POLICE, (), world.clock.now)
-    ctx = world.police.disclosure.context
-    async with world.police.store.transaction() as tx:
-        await ctx.mailbox.post(tx, ToAgency(CARE), CARE, "push-evidence", ctx.signed(given))
-    await world.deliver()
-    assert "disclosure-released" not in await world.care.actions()
-    (body,) = await world.care.bodies("identity-refused")
-    assert (body["purpose"], body["code"]) == ("push-evidence", str(ErrorCode.REQUEST_UNKNOWN))
-
-
-async def test_what_was_pushed_is_sampled_and_can_be_taken_back() -> None:
-    world = await make_world(policy=sampled(100))
-    await told(world)
-    await world.care.disclosure.keep_house()
-    await world.deliver()
-    (body,) = await world.care.bodies("disclosure-released")
-    release = str(body["release"])
-    (item,) = await world.care.disclosure.list_supervision()
-    assert (item.kind, item.request_id, item.officer) == ("sample", release, "")
-    await world.order(world.care, "sign-off", item.item_id, *PRIVACY)
-    outcome = await world.order(world.care, "recall-release", release, *PRIVACY, about="false_link")
-    assert outcome == "Taken back: police is told."
-    await world.deliver()
-    assert await world.police.disclosure.picture(SUSAN_AT_POLICE) == ()
-    assert "purged" in await world.police.actions() and "erased" in await world.care.actions()
-    with pytest.raises(RefusedError, match="nothing is released"):
-        await world.order(world.care, "recall-release", release, *PRIVACY)
-    world.clock.advance(minutes=61)
-    await world.care.disclosure.keep_house()
-    assert (await world.care.actions()).count("disclosure-released") == 1
-    await world.close()
-
-
-async def test_a_pushed_release_waits_until_its_link_is_told(world: World) -> None:
-    await told(world)
-    async with world.police.store.transaction() as tx:
-        await tx.links.recall([TOKEN.raw])
-    await world.care.disclosure.keep_house()
-    await world.deliver()
-    assert await world.police.actions() == []
-    assert await world.police.disclosure.picture(SUSAN_AT_POLICE) == ()
 
 
 # -- break-glass

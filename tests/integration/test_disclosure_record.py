@@ -14,7 +14,7 @@ from policies.annexb import AnnexB
 from policies.codec import parse, payload_type
 from policies.disclosure import DisclosureDecision, RefusalCode
 from policies.sharing import SharingPolicy
-from tests.integration.test_disclosure_oversight import PRIVACY, TOKEN_AT_CARE, told
+from tests.integration.test_disclosure_push import PRIVACY, TOKEN_AT_CARE, told
 from tests.simulator.disclosure_nodes import DECOY_AT_CARE, SUSAN_AT_CARE, World, make_world
 from tests.simulator.policies import NHS, key_of, sample_policy
 
