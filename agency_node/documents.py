@@ -2,7 +2,8 @@
 
 Nothing about a verified document is remembered but its bytes: the registry of the moment decides whose
 signature counts. Of a policy that this agency provides under, its own events decide the state. Of another
-provider's, that provider's signed status snapshot does, and goes stale safely.
+provider's, that provider's signed status snapshot does, and goes stale safely. Only documents with their full
+quorum are kept, so that of every version held it is known that it once counted (`policies.succession`).
 """
 
 from __future__ import annotations
@@ -23,14 +24,7 @@ from policies.agreement import LinkageAgreement
 from policies.codec import open_document, payload_type, write
 from policies.errors import LifecycleError, PolicyError, QuorumNotMetError
 from policies.ids import AgencyId, Hash256, LinkageId
-from policies.lifecycle import (
-    IN_LIFE,
-    PolicyState,
-    Stage,
-    apply_event,
-    stage_at,
-    verify_event,
-)
+from policies.lifecycle import PolicyState, apply_event, verify_event
 from policies.registry import Registry
 from policies.replay import state_after
 from policies.sharing import SharingPolicy
@@ -45,6 +39,7 @@ from policies.status import (
     ceiling_at_provider,
     ceiling_elsewhere,
 )
+from policies.succession import is_superseded, stage_among, succeeds
 from policies.verified import VerifiedAgreement, VerifiedPolicy, joined, verify_agreement, verify_policy
 from protos.wire.documents import DocumentBundle, DocumentKind
 from protos.wire.errors import ErrorCode, RefusedError
@@ -119,6 +114,7 @@ class PolicyBook:
         else:
             policy = self._consented(verify_policy(signed, registry, now))
             self._require_party([party.agency for party in policy.policy.parties])
+            _require_succession(policy.policy, await self._versions(tx))
             action, body = AuditAction.POLICY_ACCEPTED, {"id": str(policy.policy.id)}
         if held is None:
             await tx.documents.put(signed.digest, replace(bundle, events=()), now)
@@ -264,8 +260,8 @@ class PolicyBook:
             snapshot = await self._snapshot(tx, who)
             fresh = snapshot is not None and now < snapshot.expires
             ceiling = ceiling_elsewhere(policy, policy_hash, snapshot, now)
-        if ceiling.tier is not None and await self._superseded(tx, policy_hash, registry, now):
-            ceiling = Ceiling(None, ("a newer version has come into force",))
+        if ceiling.tier is not None and is_superseded(policy, await self._versions(tx), now):
+            ceiling = Ceiling(None, ("a newer version has ended it",))
         if ceiling.tier is None:
             raise RefusedError(ErrorCode.POLICY_NOT_ACTIVE, "; ".join(ceiling.reasons))
         return ActivePolicy(policy, Hash256(policy_hash), state, ceiling, fresh)
@@ -290,11 +286,12 @@ class PolicyBook:
     ) -> tuple[HeldDocument, ...]:
         """Every held document for a list."""
         found: list[HeldDocument] = []
+        versions = await self._versions(tx)
         for document_hash in await tx.documents.hashes():
             bundle = await tx.documents.get(document_hash)
             if bundle is None:
                 continue
-            title, state, sequence = _described(bundle, registry, now)
+            title, state, sequence = _described(bundle, versions, registry, now)
             found.append(HeldDocument(Hash256(document_hash), bundle.kind, title, state, bundle, sequence))
         return tuple(found)
 
@@ -306,18 +303,12 @@ class PolicyBook:
         Its version is kept with it, so that no two snapshots ever share one.
         """
         me = self._identity.agency
-        policies = await self.policies(tx, registry, now)
-        active = {
-            policy.supersedes for _, policy, state in policies if stage_at(state, policy, now) is Stage.ACTIVE
-        }
-        listed: list[PolicyStatus] = []
-        for document_hash, policy, state in policies:
-            if me not in policy.providers:
-                continue
-            stage = stage_at(state, policy, now)
-            if stage in IN_LIFE and document_hash in active:
-                stage = Stage.SUPERSEDED
-            listed.append(PolicyStatus(policy.id, document_hash, stage, state.sequence))
+        versions = await self._versions(tx)
+        listed = [
+            PolicyStatus(policy.id, document_hash, stage_among(state, policy, versions, now), state.sequence)
+            for document_hash, policy, state in await self.policies(tx, registry, now)
+            if me in policy.providers
+        ]
         if not listed:
             return None
         held = await tx.documents.status(me)
@@ -348,13 +339,11 @@ class PolicyBook:
         held = await tx.documents.status(provider)
         return None if held is None else open_document(StatusSnapshot, Envelope.from_bytes(held[1]))
 
-    async def _superseded(
-        self, tx: NodeTransaction, policy_hash: str, registry: Registry, now: datetime
-    ) -> bool:
-        return any(
-            policy.supersedes == policy_hash and stage_at(state, policy, now) is Stage.ACTIVE
-            for _, policy, state in await self.policies(tx, registry, now)
-        )
+    async def _versions(self, tx: NodeTransaction) -> tuple[SharingPolicy, ...]:
+        """Every version of every policy held, whether or not its signatures count today."""
+        hashes = await tx.documents.hashes(DocumentKind.SHARING_POLICY)
+        bundles = [await self._bundle(tx, item, DocumentKind.SHARING_POLICY) for item in hashes]
+        return tuple(open_document(SharingPolicy, Envelope.from_bytes(item.document)) for item in bundles)
 
     def _consented(self, verified: _Verified) -> _Verified:
         """With its quorum, and signed for this agency by somebody in post: who left may have dated back."""
@@ -384,13 +373,32 @@ def _counted(verified: _Verified) -> _Verified:
     return verified
 
 
+def _require_succession(policy: SharingPolicy, versions: Sequence[SharingPolicy]) -> None:
+    """A newer version ends each older one; one that could not would leave the older beside it.
+
+    Raises:
+        LifecycleError: a provider of an older version is not a party to a newer.
+    """
+    for held in versions:
+        if held.id != policy.id or held.version == policy.version:
+            continue
+        older, newer = sorted((held, policy), key=lambda item: item.version)
+        if not succeeds(newer, older):
+            raise LifecycleError(
+                f"version {newer.version} of {policy.id} leaves out a provider of version {older.version}: "
+                "to share without it, revoke that version and sign a policy with another id"
+            )
+
+
 def _replayed(
     bundle: DocumentBundle, policy: SharingPolicy, registry: Registry, now: datetime
 ) -> PolicyState:
     return state_after(Envelope.from_bytes(bundle.document).digest, policy, bundle.events, registry, now)
 
 
-def _described(bundle: DocumentBundle, registry: Registry, now: datetime) -> tuple[str, str, int]:
+def _described(
+    bundle: DocumentBundle, versions: Sequence[SharingPolicy], registry: Registry, now: datetime
+) -> tuple[str, str, int]:
     """Title, state in a word, and the state's number."""
     signed = _signed(bundle)
     if bundle.kind is DocumentKind.LINKAGE_AGREEMENT:
@@ -406,4 +414,4 @@ def _described(bundle: DocumentBundle, registry: Registry, now: datetime) -> tup
         state = _replayed(bundle, policy, registry, now)
     except (PolicyError, CryptoError):
         return str(policy.title), "not counted", 0
-    return str(policy.title), stage_at(state, policy, now).value, state.sequence
+    return str(policy.title), stage_among(state, policy, versions, now).value, state.sequence

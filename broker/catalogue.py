@@ -26,6 +26,7 @@ from policies.replay import state_after
 from policies.sharing import SharingPolicy
 from policies.signing import SignedDocument
 from policies.status import StatusSnapshot, ceiling_at_provider
+from policies.succession import is_superseded
 from policies.verified import verify_agreement, verify_policy
 from protos.wire.documents import DocumentKind
 from protos.wire.errors import ErrorCode, RefusedError
@@ -53,6 +54,8 @@ class Catalogue:
         self._clock = clock
         self._agreements: dict[str, tuple[Linkage, ...]] = {}
         self._policies: tuple[HeldPolicy, ...] = ()
+        #: Every accepted version of every policy, also those whose signatures no longer count.
+        self._versions: tuple[SharingPolicy, ...] = ()
         self._evaluators: dict[str, PolicyEvaluator] = {}
 
     async def reload(self) -> bool:
@@ -70,17 +73,20 @@ class Catalogue:
             }
         agreements: dict[str, tuple[Linkage, ...]] = {}
         policies: list[HeldPolicy] = []
+        versions: list[SharingPolicy] = []
         for item in documents:
             try:
                 if item.kind is DocumentKind.LINKAGE_AGREEMENT:
                     linkage = verified_linkage(item, registry, self._clock)
                     agreements[linkage.id] = (*agreements.get(linkage.id, ()), linkage)
                 else:
+                    versions.append(opened_policy(item))
                     policies.append(self._held(item, statuses[item.hash], registry))
             except (PolicyError, CryptoError) as error:
                 _log.warning("document no longer counts", document=item.hash, reason=type(error).__name__)
         self._agreements = agreements
         self._policies = tuple(policies)
+        self._versions = tuple(versions)
         return True
 
     def linkages(self) -> tuple[Linkage, ...]:
@@ -109,14 +115,15 @@ class Catalogue:
         return linkage
 
     def active_policies(self, linkage_id: str) -> tuple[HeldPolicy, ...]:
-        """The policies about a linkage that are active now and not superseded by one that is."""
+        """The policies about a linkage that are active now and not superseded."""
         now = self._clock()
-        active = [item for item in self._policies if self._is_active(item)]
-        replaced = {item.policy.supersedes for item in active}
         return tuple(
             item
-            for item in active
-            if linkage_id in item.policy.linkages and item.hash not in replaced and item.policy.in_force(now)
+            for item in self._policies
+            if linkage_id in item.policy.linkages
+            and self._is_active(item)
+            and item.policy.in_force(now)
+            and not is_superseded(item.policy, self._versions, now)
         )
 
     def policy(self, policy_hash: str) -> HeldPolicy | None:
@@ -156,6 +163,11 @@ def signed_document(document: StoredDocument) -> SignedDocument:
         Envelope.from_bytes(document.document),
         tuple(Envelope.from_bytes(item) for item in document.statements),
     )
+
+
+def opened_policy(document: StoredDocument) -> SharingPolicy:
+    """The policy in a document that was verified when it was accepted."""
+    return open_document(SharingPolicy, Envelope.from_bytes(document.document))
 
 
 def verified_linkage(document: StoredDocument, registry: Registry, clock: Clock) -> Linkage:

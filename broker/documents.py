@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 from broker.audit import AuditLog, Clock
-from broker.catalogue import newest_version, replayed, signed_document, verified_linkage
+from broker.catalogue import newest_version, opened_policy, replayed, signed_document, verified_linkage
 from broker.linkages import Linkage
 from broker.store.model import StoredDocument, StoredStatus
 from broker.store.ports import BrokerStore, Transaction
@@ -22,6 +22,7 @@ from policies.registry import Registry
 from policies.sharing import SharingPolicy
 from policies.statements import PolicyAction
 from policies.status import StatusBook, StatusSnapshot
+from policies.succession import succeeds
 from policies.verified import verify_agreement, verify_policy
 from protos.wire.documents import DocumentBundle, DocumentKind
 from protos.wire.errors import ErrorCode, RefusedError
@@ -114,7 +115,7 @@ class DocumentService:
                 raise RefusedError(
                     ErrorCode.TOO_LARGE, f"a document has at most {LIMITS.statements_per_document} events"
                 )
-            policy = open_document(SharingPolicy, Envelope.from_bytes(document.document))
+            policy = opened_policy(document)
             state = replayed(document, policy, registry, self._clock)
             verified = verify_event(envelope, policy, registry, self._clock())
             apply_event(state, verified, policy, registry, self._clock())
@@ -199,6 +200,15 @@ class DocumentService:
                 f"a new version of {document.subject} supersedes version {newest.version} by its hash and is "
                 "published by a party to both",
             )
+        if document.kind is not DocumentKind.SHARING_POLICY:
+            return
+        for earlier in await tx.documents.listed(kind=document.kind, subject=document.subject):
+            if not succeeds(opened_policy(document), opened_policy(earlier)):
+                raise RefusedError(
+                    ErrorCode.LIFECYCLE_REFUSED,
+                    f"a new version of {document.subject} has every provider of version {earlier.version} as "
+                    "a party: to share without one of them, revoke it and sign a policy with another id",
+                )
 
 
 def _stored(bundle: DocumentBundle, envelope: Envelope) -> StoredDocument:

@@ -10,7 +10,8 @@ suspension of what is suspended makes another state, to whose reactivation nobod
 makes a signed policy active and an old one expired: `stage_at` says so, nothing needs to run for it. Every
 event names the `sequence` of the state that its officer saw: only the present state's counts, but a
 suspension counts from the last reactivation on, and a revocation always, for whoever stops sharing must not
-lose a race. Terminal stages admit nothing.
+lose a race. Terminal stages admit nothing. Whether a version is superseded does not depend on its own state:
+see `policies.succession`.
 """
 
 from dataclasses import dataclass, replace
@@ -168,21 +169,6 @@ def apply_quorum(state: PolicyState, quorum: Quorum, now: datetime) -> PolicySta
     if quorum.counted and state.stage is Stage.IN_REVIEW:
         return state._moved(Stage.PARTIALLY_SIGNED, now)
     return state
-
-
-def apply_successor(
-    state: PolicyState, successor: SharingPolicy, successor_state: PolicyState, now: datetime
-) -> PolicyState:
-    """Superseded, once the version that names this document as its predecessor has become active."""
-    if successor.supersedes != state.document_hash or successor_state.document_hash != document_hash(
-        successor
-    ):
-        raise LifecycleError("the other policy does not supersede this document")
-    if state.stage not in IN_LIFE:
-        raise LifecycleError(f"a policy that is {state.stage.value} cannot be superseded")
-    if stage_at(successor_state, successor, now) is not Stage.ACTIVE:
-        raise LifecycleError("the successor is not active yet")
-    return state._moved(Stage.SUPERSEDED, now)
 
 
 def stage_at(state: PolicyState, policy: SharingPolicy, now: datetime) -> Stage:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,15 +14,21 @@ from agency_node.documents import PolicyBook
 from agency_node.keys import NodeKeys, Wrapper
 from agency_node.store.store import NodeStore
 from crypto.audit import AuditAction
+from crypto.envelope import Envelope
 from crypto.keys import generate_sealing_key
+from policies.codec import document_hash, open_document
 from policies.errors import LifecycleError, QuorumNotMetError, SigningError, StatusError
-from policies.ids import AgencyId
+from policies.ids import AgencyId, Hash256
 from policies.lifecycle import Stage
+from policies.registry import Registry
+from policies.render import page_hash, render_policy
 from policies.statements import PolicyAction
+from policies.status import StatusSnapshot
 from policies.vocabulary import OfficerRole
 from protos.wire.documents import DocumentBundle
 from protos.wire.errors import ErrorCode, RefusedError
-from tests.federation import CARE, LINKAGE, NHS, POLICE, REFUGE, Federation
+from tests.federation import CARE, LINKAGE, NHS, POLICE, REFUGE, Federation, mutual_parties
+from tests.simulator import policies as sim
 from tests.simulator.node_audit import RecordedAudit
 from tests.simulator.policies import key_of
 
@@ -179,14 +185,115 @@ async def test_recipient_relies_on_the_providers_status_and_it_goes_stale(
             await police.book.active_policy(tx, digest, registry, now + timedelta(days=2), CARE)
 
 
+async def states(held: Held, registry: Registry, now: datetime) -> dict[str, str]:
+    async with held.store.transaction() as tx:
+        return {str(i.document_hash): i.state for i in await held.book.listed(tx, registry, now)}
+
+
+async def stages_told(held: Held, registry: Registry, now: datetime) -> dict[str, Stage]:
+    async with held.store.transaction() as tx:
+        status = await held.book.own_status(tx, registry, now)
+    assert status is not None
+    snapshot = open_document(StatusSnapshot, Envelope.from_bytes(status))
+    return {str(item.document_hash): item.stage for item in snapshot.policies}
+
+
+async def is_active(held: Held, digest: str, registry: Registry, now: datetime) -> bool:
+    async with held.store.transaction() as tx:
+        try:
+            await held.book.active_policy(tx, digest, registry, now)
+        except (RefusedError, QuorumNotMetError):
+            return False
+        return True
+
+
 async def test_active_successor_replaces_its_predecessor(care: Held, federation: Federation) -> None:
-    first = federation.policy()
-    digest = await care.accept(federation.signed_policy(first))
-    second = federation.policy(version=2, supersedes=digest)
-    newer = await care.accept(federation.signed_policy(second))
+    registry, now = federation.registry, federation.now
+    digest = await care.accept(federation.signed_policy(federation.policy()))
+    newer = await care.accept(
+        federation.signed_policy(
+            federation.policy(version=2, supersedes=digest, not_before=now + timedelta(hours=1))
+        )
+    )
+    assert await is_active(care, digest, registry, now + 59 * MINUTE)
+    assert not await is_active(care, newer, registry, now + 59 * MINUTE)
+    then = now + timedelta(hours=1)
+    assert await is_active(care, newer, registry, then)
     async with care.store.transaction() as tx:
-        assert await care.book.active_policy(tx, newer, federation.registry, federation.now)
         with pytest.raises(RefusedError, match="newer version"):
-            await care.book.active_policy(tx, digest, federation.registry, federation.now)
-        listed = await care.book.listed(tx, federation.registry, federation.now)
-    assert {item.document_hash for item in listed} == {digest, newer}
+            await care.book.active_policy(tx, digest, registry, then)
+    assert await states(care, registry, then) == {digest: "superseded", newer: "active"}
+    assert await stages_told(care, registry, then) == {digest: Stage.SUPERSEDED, newer: Stage.ACTIVE}
+
+
+@pytest.mark.parametrize("action", [PolicyAction.SUSPEND, PolicyAction.REVOKE])
+@pytest.mark.parametrize("cooling_off", [False, True], ids=["in force", "in its cooling-off"])
+async def test_stopping_a_version_brings_no_earlier_one_back(
+    care: Held, federation: Federation, action: PolicyAction, cooling_off: bool
+) -> None:
+    registry, now = federation.registry, federation.now
+    begins = now + timedelta(hours=1) if cooling_off else now - timedelta(hours=1)
+    digest = await care.accept(federation.signed_policy(federation.policy()))
+    second = federation.policy(version=2, supersedes=digest, not_before=begins)
+    newer = await care.accept(federation.signed_policy(second))
+    event = federation.event(second, action, 0)
+    async with care.store.transaction() as tx:
+        await care.book.accept_event(tx, newer, event, registry, now + MINUTE)
+    assert await is_active(care, digest, registry, now + MINUTE) is cooling_off
+    for moment in (now + 61 * MINUTE, now + timedelta(days=20)):
+        assert not await is_active(care, digest, registry, moment)
+        assert not await is_active(care, newer, registry, moment)
+        assert (await states(care, registry, moment))[digest] == "superseded"
+        assert (await stages_told(care, registry, moment))[digest] is Stage.SUPERSEDED
+
+
+async def test_a_successor_that_counts_no_longer_goes_on_superseding(
+    care: Held, federation: Federation
+) -> None:
+    """The guardian who signed the newer version alone is struck off; the older one's signers stay."""
+    deputy = sim.officer("care.deputy", CARE, OfficerRole.SIRO)
+    registry, now = federation.registry, federation.now
+    with_deputy = replace(registry, officers=(*registry.officers, deputy))
+    digest = await care.accept(federation.signed_policy(federation.policy()))
+    second = federation.policy(version=2, supersedes=digest)
+    page = page_hash(render_policy(second))
+    by_deputy = federation.statement(document_hash(second), page, CARE, "deputy", OfficerRole.SIRO)
+    guardian = federation.statement(
+        document_hash(second), page, CARE, "guardian", OfficerRole.CALDICOTT_GUARDIAN
+    )
+    rest = federation.signed_policy(second, without=[CARE])
+    bundle = replace(rest, statements=(*rest.statements, by_deputy, guardian))
+    with pytest.raises(QuorumNotMetError):
+        await care.accept(bundle)
+    assert await is_active(care, digest, registry, now)  # what never had its quorum supersedes nothing
+    async with care.store.transaction() as tx:
+        newer = await care.book.accept(tx, bundle, with_deputy, now)
+    for in_force in (with_deputy, registry):
+        assert not await is_active(care, digest, in_force, now)
+        assert (await stages_told(care, in_force, now))[digest] is Stage.SUPERSEDED
+    assert not await is_active(care, newer, registry, now)
+    assert await states(care, registry, now) == {digest: "superseded", newer: "not counted"}
+
+
+async def test_a_version_between_that_was_never_seen(care: Held, federation: Federation) -> None:
+    first = await care.accept(federation.signed_policy(federation.policy()))
+    unseen = federation.policy(version=2, supersedes=first)
+    third = federation.policy(version=3, supersedes=Hash256(document_hash(unseen)))
+    newest = await care.accept(federation.signed_policy(third))
+    assert await states(care, federation.registry, federation.now) == {first: "superseded", newest: "active"}
+
+
+async def test_a_version_that_leaves_out_a_provider_is_refused(care: Held, federation: Federation) -> None:
+    """Neither before nor after the version whose provider it leaves out: they would be in force together."""
+    both = federation.policy(parties=mutual_parties(POLICE, CARE, NHS))
+    less = federation.policy(
+        version=2,
+        supersedes=Hash256(document_hash(both)),
+        parties=mutual_parties(POLICE, CARE),
+        clauses=tuple(replace(item, providers=(CARE,)) for item in both.clauses),
+        governance=replace(both.governance, dpo_advice=()),
+    )
+    digest = await care.accept(federation.signed_policy(both))
+    with pytest.raises(LifecycleError, match="leaves out a provider of version 1"):
+        await care.accept(federation.signed_policy(less))
+    assert await is_active(care, digest, federation.registry, federation.now)

@@ -16,7 +16,6 @@ from policies.lifecycle import (
     Stage,
     apply_event,
     apply_quorum,
-    apply_successor,
     draft,
     edit,
     sign_event,
@@ -368,18 +367,6 @@ def test_signatures_only_while_open() -> None:
     for state in (draft(POLICY, NOW), active(), suspended()):
         with pytest.raises(LifecycleError, match="not open for signatures"):
             apply_quorum(state, MET, NOW)
-
-
-def test_supersession_waits_for_the_successor() -> None:
-    successor = replace(POLICY, version=2, supersedes=HASH, not_before=NOW + timedelta(days=1))
-    state = replace(active(), document_hash=Hash256(document_hash(successor)))
-    with pytest.raises(LifecycleError, match="not active yet"):
-        apply_successor(active(), successor, state, NOW)
-    later = NOW + timedelta(days=2)
-    assert apply_successor(active(), successor, state, later).stage is Stage.SUPERSEDED
-    stranger = replace(successor, supersedes=Hash256("0" * 64))
-    with pytest.raises(LifecycleError, match="does not supersede"):
-        apply_successor(active(), stranger, state, later)
 
 
 # --- status
