@@ -47,6 +47,7 @@ _SEALED_LINE = re.compile(rb'\{"sealed":"([A-Za-z0-9_-]+)","seq":(0|[1-9][0-9]{0
 _ABOUT_POLICIES = frozenset(
     {
         AuditAction.DISCLOSURE_RELEASED,
+        AuditAction.POLICY_ACCEPTED,
         AuditAction.POLICY_SUSPENDED,
         AuditAction.POLICY_REVOKED,
         AuditAction.POLICY_REACTIVATED,

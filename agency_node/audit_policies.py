@@ -1,8 +1,8 @@
 """The policies in an audit export: was the one that decided fully signed, in time, and not stopped just then?
 
 The log says when this node learned of each suspension, revocation and reactivation; the documents beside it
-hold the signed events in the same order. A release is measured against the events that were in the log
-before it.
+hold the signed events in the same order. A release is measured against the events and newer versions that
+were in the log before it.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from crypto.errors import CryptoError
 from policies.codec import open_document
 from policies.errors import DocumentError, LifecycleError, PolicyError
 from policies.ids import Hash256
-from policies.lifecycle import PolicyState, Stage, apply_event, stage_at, verify_event
+from policies.lifecycle import PolicyState, Stage, apply_event, verify_event
 from policies.registry import Registry
 from policies.sharing import SharingPolicy
 from policies.signing import SignedDocument
 from policies.statements import PolicyAction, PolicyEvent
+from policies.succession import stage_among
 from policies.verified import verify_policy
 
 _FIELDS = frozenset({"hash", "kind", "document", "statements", "events"})
@@ -42,6 +43,7 @@ class _Held:
     unsigned: str
     events: tuple[Envelope, ...]
     noted: int = 0
+    accepted: bool = False
 
 
 @dataclass(slots=True)
@@ -74,8 +76,11 @@ class PolicyHistory:
     def note(self, leaf: AuditLeaf) -> None:
         """The log has come to this entry."""
         held = self.held.get(leaf.policy or "")
-        if held is not None and leaf.action in _NOTED:
+        if held is None:
+            return
+        if leaf.action in _NOTED:
             held.noted += 1
+        held.accepted |= leaf.action is AuditAction.POLICY_ACCEPTED
 
     def objections(self, release: AuditLeaf) -> Iterator[str]:
         """Why the policy of a release was not good for it."""
@@ -132,4 +137,5 @@ class PolicyHistory:
             except (CryptoError, LifecycleError):
                 if event.action in _STOPPING:
                     return Stage.SUSPENDED
-        return stage_at(state, held.policy, moment)
+        accepted = [item.policy for item in self.held.values() if item.accepted]
+        return stage_among(state, held.policy, accepted, moment)

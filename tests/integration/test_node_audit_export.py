@@ -26,7 +26,7 @@ from crypto.envelope import Envelope, sign_envelope
 from policies.codec import open_document, payload_type, write
 from policies.disclosure import BreakGlass
 from policies.ids import AgencyId, FederationId, Hash256, Line, Prose
-from tests.simulator.disclosure_nodes import SUSAN_AT_CARE, World, make_world
+from tests.simulator.disclosure_nodes import POLICY_SIGNERS, SUSAN_AT_CARE, World, make_world, signed_bundle
 from tests.simulator.policies import CARE, NHS, NOW, POLICE, FederationSimulator, key_of
 
 SIM = FederationSimulator()
@@ -430,6 +430,20 @@ async def test_an_old_cosignature_is_a_warning(world: World, export: Path, tmp_p
     await write_export(world, tmp_path / "new")
     report = check_export(tmp_path / "new", NOW, anchor=ANCHOR)
     assert report.sound and report.warnings == ()
+async def test_a_release_under_a_version_that_a_newer_one_ended(world: World, tmp_path: Path) -> None:
+    """From the entry on that says that the newer one was accepted."""
+    append, release = world.care.log.append, AuditAction.DISCLOSURE_RELEASED
+    second = replace(world.policy, version=2, supersedes=Hash256(world.policy_hash))
+    bundle, registry = signed_bundle(second, POLICY_SIGNERS), world.registries.registry
+    async with world.care.store.transaction() as tx:
+        await append(tx, release, actor="care", body={}, policy=world.policy_hash, ref="a" * 64)
+        newer = await world.care.book.accept(tx, bundle, registry, world.clock.now)
+        await append(tx, release, actor="care", body={}, policy=world.policy_hash, ref="b" * 64)
+        await append(tx, release, actor="care", body={}, policy=newer, ref="c" * 64)
+    await write_export(world, tmp_path / "export")
+    report = check_export(tmp_path / "export", NOW, anchor=ANCHOR)
+    ended = [(item.kind, item.seq) for item in report.findings if "superseded" in item.message]
+    assert ended == [("policy-not-in-force", 2)]
 
 
 async def test_erasure_leaves_an_export_sound(world: World, export: Path, tmp_path: Path) -> None:
