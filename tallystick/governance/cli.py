@@ -14,12 +14,14 @@ from policies.access import Asker, FieldRequest
 from policies.authoring import template as template_text
 from policies.authoring import template_names
 from policies.clauses import Approvals
+from policies.codec import format_time
 from policies.diff import diff as what_changed
 from policies.evaluate import PolicyEvaluator
 from policies.ids import AgencyId, Hash256, Marker, Prose
 from policies.lifecycle import sign_event
 from policies.lint import Severity
 from policies.lint import lint as find_faults
+from policies.replay import STOPPING
 from policies.sharing import SharingPolicy
 from policies.signing import sign_statement
 from policies.statements import PolicyAction, PolicyEvent, SigningStatement
@@ -293,6 +295,18 @@ def _event(
     _write_new(out, sign_event(event, signer).to_bytes())
     what = f"{action.value} of {opened.bundle.digest[:16]}"
     say(f"{out}: {what}. Publish it: `tallystick node publish-event {out}`.")
+    if action in STOPPING and opened.document.version > 1:
+        say(_of_predecessor(opened.document, event.signed_at))
+
+
+def _of_predecessor(policy: SharingPolicy, now: datetime) -> str:
+    """What stopping a version does to the one before it: nothing, but few expect that."""
+    if now >= policy.not_before:
+        return f"No earlier version comes back; to have one again, sign it as version {policy.version + 1}."
+    begins = format_time(policy.not_before)
+    return (
+        f"The version before it still ends at {begins}, when this one would have begun, and does not return."
+    )
 
 
 @policy_app.command()
@@ -306,7 +320,10 @@ def suspend(
     sequence: Sequence,
     out: EventFile,
 ) -> None:
-    """Stops a policy at once: one officer of any party is enough. It can be started again by all."""
+    """Stops a policy at once: one officer of any party is enough. It can be started again by all.
+
+    An earlier version does not come back: it is over once this one's time has come, whatever becomes of it.
+    """
     _event(PolicyAction.SUSPEND, bundle, key, organisation, role, reason, sequence, out)
 
 
@@ -336,7 +353,10 @@ def revoke(
     sequence: Sequence,
     out: EventFile,
 ) -> None:
-    """Ends a policy for good: one officer of any party is enough."""
+    """Ends a policy for good: one officer of any party is enough.
+
+    An earlier version does not come back: it is over once this one's time has come, whatever becomes of it.
+    """
     _event(PolicyAction.REVOKE, bundle, key, organisation, role, reason, sequence, out)
 
 

@@ -15,9 +15,19 @@ from crypto.keys import SigningKey
 from crypto.keystore import Argon2Cost, Keystore
 from policies.authoring import fill, load_policy, placeholders, template
 from policies.codec import envelope_of, format_time, open_document
+from policies.ids import Hash256
+from policies.signing import SignedDocument
 from policies.statements import PolicyAction, PolicyEvent
 from tallystick.governance.cli import policy_app
-from tests.simulator.policies import CARE, NHS, POLICE, FederationSimulator, key_of, template_values
+from tests.simulator.policies import (
+    CARE,
+    NHS,
+    POLICE,
+    FederationSimulator,
+    key_of,
+    sample_policy,
+    template_values,
+)
 
 PASSPHRASE = "an officer's passphrase"
 
@@ -203,6 +213,28 @@ def test_one_officer_signs_what_stops_or_starts_a_policy(act: str, draft_file: P
     assert done.exit_code == 0, done.stderr
     event = open_document(PolicyEvent, Envelope.from_bytes(out.read_bytes()))
     assert (event.action, event.organisation, event.sequence) == (PolicyAction(act), CARE, 4)
+
+
+@pytest.mark.parametrize(
+    ("begins", "said"),
+    [(-1, "No earlier version comes back"), (1, "still ends at")],
+    ids=["in force", "in its cooling-off"],
+)
+@pytest.mark.parametrize("act", ["suspend", "revoke", "reactivate"])
+def test_stopping_a_newer_version_says_what_becomes_of_the_older(
+    act: str, begins: int, said: str, tmp_path: Path
+) -> None:
+    bundle, out = tmp_path / "marac.json", tmp_path / "event.json"
+    start = datetime.now(UTC).replace(microsecond=0) + timedelta(days=begins)
+    times = {"not_before": start, "review_by": start, "not_after": start + timedelta(days=9)}
+    second = sample_policy(version=2, supersedes=Hash256("0" * 64), **times)
+    bundle.write_bytes(SignedDocument(envelope_of(second)).to_bytes())
+    officer = ("--key", keystore_of(tmp_path, "care.siro"), "--organisation", CARE, "--role", "siro")
+    done = run(act, bundle, *officer, "--reason", "Wrong team.", "--sequence", "0", "--out", out)
+    assert done.exit_code == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == (1 if act == "reactivate" else 2)
+    assert (said in lines[-1]) is (act != "reactivate")
 
 
 def test_export_writes_readable_parts(draft_file: Path, tmp_path: Path) -> None:
