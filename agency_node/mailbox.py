@@ -1,8 +1,10 @@
 """Sealed messages between nodes over the relay: a durable outbox, and an inbox where each counts once.
 
 What goes out is stored in the transaction of whatever it reports; a background task hands it to the broker
-until it is accepted. What comes in has its effect in one transaction with the note that it had it, and is
-acknowledged to the broker after that transaction only. So a message may come twice and never acts twice.
+until it is accepted. A release may have waited long: a guard is asked just before whether it still stands,
+and takes it back where it does not. What comes in has its effect in one transaction with the note that it had
+it, and is acknowledged to the broker after that transaction only. So a message may come twice and never acts
+twice.
 
 A message that does not open, or is not signed by whom the broker says, is put into the audit log,
 acknowledged and dropped. One whose handler refuses it likewise. One that is too early (`RetryLaterError`) or
@@ -22,7 +24,7 @@ from typing import Protocol
 import structlog
 
 from agency_node.errors import RetryLaterError
-from agency_node.model import OutboxItem
+from agency_node.model import CarriedRelease, OutboxItem
 from agency_node.ports import AuditSink, Clock, NodeIdentity
 from agency_node.refusals import translate
 from agency_node.store.store import NodeStore, NodeTransaction
@@ -94,6 +96,22 @@ Undeliverable = Callable[[NodeTransaction, str, str, RefusedError], Awaitable[No
 RegistryAt = Callable[[datetime], Registry]
 
 
+class SendingGuard(Protocol):
+    """Says of what waits to be sent whether it may still leave. Where it fails, nothing leaves."""
+
+    def carried(self, envelope: Envelope) -> CarriedRelease | None:
+        """The release in an envelope that is queued; None for one that may leave at any time."""
+        ...
+
+    async def stands(self, tx: NodeTransaction, release: CarriedRelease) -> bool:
+        """Whether a release may leave at this moment."""
+        ...
+
+    async def withdraw(self, tx: NodeTransaction, item: OutboxItem, release: CarriedRelease) -> None:
+        """Does what follows from its not leaving, in the transaction that takes it out of the queue."""
+        ...
+
+
 class Relay(Protocol):
     """The broker's relay as the mailbox uses it."""
 
@@ -122,6 +140,7 @@ class Mailbox:
         self._clock = clock
         self._handlers: dict[str, Handler] = {}
         self._undeliverable: dict[str, Undeliverable] = {}
+        self._guards: dict[str, SendingGuard] = {}
         self._outgoing = asyncio.Event()
         self._deferred: dict[tuple[str, str], tuple[IncomingMessage, int]] = {}
 
@@ -134,6 +153,12 @@ class Mailbox:
     def on_undeliverable(self, purpose: str, handler: Undeliverable) -> None:
         """Tells `handler` of messages of a purpose that the broker refuses for good."""
         self._undeliverable[purpose] = handler
+
+    def before_sending(self, purpose: str, guard: SendingGuard) -> None:
+        """Asks `guard` about every message of a purpose, just before it is handed to the broker."""
+        if purpose not in PURPOSES or purpose in self._guards:
+            raise AssertionError(f"{purpose!r} is no purpose, or has a guard already")
+        self._guards[purpose] = guard
 
     async def post(
         self,
@@ -166,7 +191,9 @@ class Mailbox:
                 ErrorCode.TOO_LARGE, f"a message of {len(sealed)} bytes; {LIMITS.sealed_bytes} are allowed"
             )
         until = min(expires or now + DEFAULT_LIFETIME, now + timedelta(seconds=LIMITS.relay_ttl_seconds - 60))
-        await tx.outbox.add(OutboxItem(message_id, address, purpose, sealed, until))
+        guard = self._guards.get(purpose)
+        release = None if guard is None else guard.carried(envelope)
+        await tx.outbox.add(OutboxItem(message_id, address, purpose, sealed, until, release=release))
         return message_id
 
     def nudge(self) -> None:
@@ -197,6 +224,16 @@ class Mailbox:
         return gone
 
     async def _send(self, relay: Relay, item: OutboxItem) -> bool:
+        guard = self._guards.get(item.purpose)
+        if guard is not None and item.release is not None:
+            try:
+                if not await self._stands(guard, item.release):
+                    return await self._withdraw(relay, guard, item, item.release)
+            except Exception as error:  # noqa: BLE001 - an error keeps a release here, whatever it is
+                if not isinstance(error, UnavailableError):
+                    _log.warning("release not sent", error=type(error).__name__)
+                await self._postpone(item)
+                return False
         message = OutgoingMessage(item.message_id, item.address, item.purpose, item.sealed, item.expires)
         if item.expires <= self._clock():
             await self._give_up(
@@ -209,15 +246,32 @@ class Mailbox:
             if refusal.code in _HOPELESS:
                 await self._give_up(item, refusal)
                 return True
-            wait = min(_RETRY_MOST, 2.0 ** min(item.attempts, 10))
-            async with self._store.transaction() as tx:
-                await tx.outbox.postpone(item.message_id, self._clock() + timedelta(seconds=wait))
+            await self._postpone(item)
             if not isinstance(refusal, UnavailableError):
                 _log.warning("message not accepted", purpose=item.purpose, code=str(refusal.code))
             return False
         async with self._store.transaction() as tx:
             await tx.outbox.sent(item.message_id)
         return True
+
+    async def _stands(self, guard: SendingGuard, release: CarriedRelease) -> bool:
+        async with self._store.transaction() as tx:
+            return await guard.stands(tx, release)
+
+    async def _withdraw(
+        self, relay: Relay, guard: SendingGuard, item: OutboxItem, release: CarriedRelease
+    ) -> bool:
+        """Takes a release back unsent, once the broker answers: what takes its place would only wait too."""
+        await relay.acknowledge([])
+        async with self._store.transaction() as tx:
+            await tx.outbox.sent(item.message_id)
+            await guard.withdraw(tx, item, release)
+        return True
+
+    async def _postpone(self, item: OutboxItem) -> None:
+        wait = min(_RETRY_MOST, 2.0 ** min(item.attempts, 10))
+        async with self._store.transaction() as tx:
+            await tx.outbox.postpone(item.message_id, self._clock() + timedelta(seconds=wait))
 
     async def _give_up(self, item: OutboxItem, refusal: RefusedError) -> None:
         _log.warning("message undeliverable", purpose=item.purpose, code=str(refusal.code))

@@ -66,6 +66,14 @@ class Upload:
 
 
 @dataclass(frozen=True, slots=True)
+class CarriedRelease:
+    """Which release a message carries, and when it was decided: for how long it may wait to be sent."""
+
+    release_hash: str
+    decided: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class OutboxItem:
     """A sealed message that waits to be accepted by the broker."""
 
@@ -75,6 +83,8 @@ class OutboxItem:
     sealed: bytes = field(repr=False)
     expires: datetime
     attempts: int = 0
+    #: None where nothing is released by it.
+    release: CarriedRelease | None = None
 
 
 @dataclass(frozen=True, slots=True)

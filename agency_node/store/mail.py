@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from agency_node.model import OutboxItem
+from agency_node.model import CarriedRelease, OutboxItem
 from agency_node.store.schema import INBOX, OUTBOX
 from policies.ids import AgencyId
 from protos.wire.relay import ToAgency, ToLink
@@ -22,7 +22,7 @@ class OutboxRepository:
 
     async def add(self, item: OutboxItem) -> None:
         """Queues a message; it leaves only after this transaction has committed."""
-        address = item.address
+        address, release = item.address, item.release
         await self._session.execute(
             sa.insert(OUTBOX).values(
                 message_id=item.message_id,
@@ -33,6 +33,8 @@ class OutboxRepository:
                 expires=int(item.expires.timestamp()),
                 attempts=0,
                 not_before=0,
+                release_hash=None if release is None else release.release_hash,
+                decided=None if release is None else int(release.decided.timestamp()),
             )
         )
 
@@ -47,7 +49,7 @@ class OutboxRepository:
         return tuple(_item(row) for row in rows)
 
     async def sent(self, message_id: str) -> None:
-        """The broker has it, or it will never be accepted: it leaves the queue."""
+        """The broker has it, or shall never have it: it leaves the queue."""
         await self._session.execute(sa.delete(OUTBOX).where(OUTBOX.c.message_id == message_id))
 
     async def postpone(self, message_id: str, until: datetime) -> None:
@@ -90,6 +92,9 @@ class InboxRepository:
 
 def _item(row: sa.Row[Any]) -> OutboxItem:
     address = ToLink(row.link_token) if row.link_token is not None else ToAgency(AgencyId(row.agency))
+    release = None
+    if row.release_hash is not None:
+        release = CarriedRelease(row.release_hash, datetime.fromtimestamp(row.decided, UTC))
     return OutboxItem(
         row.message_id,
         address,
@@ -97,4 +102,5 @@ def _item(row: sa.Row[Any]) -> OutboxItem:
         row.sealed,
         datetime.fromtimestamp(row.expires, UTC),
         row.attempts,
+        release,
     )

@@ -146,6 +146,9 @@ OUTBOX = sa.Table(
     sa.Column("expires", TIME, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("not_before", TIME, nullable=False),
+    # Of the release that the message carries, and when it was decided: both or neither.
+    sa.Column("release_hash", sa.String(64), nullable=True),
+    sa.Column("decided", TIME, nullable=True),
 )
 
 INBOX = sa.Table(

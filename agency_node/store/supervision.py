@@ -174,6 +174,10 @@ class PushRepository:
         moment = None if no_offer_before is None else int(no_offer_before.timestamp())
         await self._change(token, digest=digest, offer_hash=None, no_offer_before=moment)
 
+    async def forget(self, token: bytes) -> None:
+        """What was pushed over a link last did not arrive: it is looked at next, as if nothing had been."""
+        await self._change(token, checked=None, digest="")
+
     async def _change(self, token: bytes, **values: str | int | None) -> None:
         await self._session.execute(sa.update(PUSHES).where(PUSHES.c.token == token).values(**values))
 

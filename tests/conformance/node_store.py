@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from agency_node.model import EpochKey, KeyState, KnownLink, OutboxItem, Upload
+from agency_node.model import CarriedRelease, EpochKey, KeyState, KnownLink, OutboxItem, Upload
 from agency_node.store.store import NodeStore
 from agency_node.subjects import SubjectId
 from policies.ids import AgencyId, LinkageId
@@ -138,6 +138,14 @@ class NodeStoreConformance:
             assert await tx.links.recall([link.token]) == frozenset()
             assert await tx.links.count(LINKAGE) == 1
             assert await tx.links.cursor(LINKAGE) == 2**40
+
+    async def test_a_message_knows_which_release_it_carries(self, store: NodeStore) -> None:
+        carried = CarriedRelease("a" * 64, NOW - timedelta(minutes=1))
+        item = OutboxItem("1" * 32, ToAgency(CARE), "disclosure-answer", b"sealed", NOW, release=carried)
+        async with store.transaction() as tx:
+            await tx.outbox.add(item)
+        async with store.transaction() as tx:
+            assert await tx.outbox.due(NOW) == (item,)
 
     async def test_outbox_and_inbox(self, store: NodeStore) -> None:
         first = OutboxItem("1" * 32, ToAgency(CARE), "link-recall", b"sealed", NOW)

@@ -300,6 +300,9 @@ async def test_pushes_are_due_when_new_or_long_ago(store: NodeStore) -> None:
         await tx.pushes.answered(one, "f" * 64, until)
         await tx.pushes.add({one})
         assert await tx.pushes.get(one) == Push(one, None, "f" * 64)
+        await tx.pushes.looked_at(one, NOW, "e" * 64)
+        await tx.pushes.forget(one)
+        assert await tx.pushes.get(one) == Push(one, None, "")
         await tx.pushes.remove({one})
         assert await tx.pushes.get(one) is None
 

@@ -47,6 +47,8 @@ class RelayPort:
             yield item
 
     async def acknowledge(self, message_ids: Sequence[str]) -> None:
+        if not self.hub.reachable:
+            raise UnavailableError("the relay is out of reach")
         self.acknowledged += message_ids
         box = self.hub.waiting.get(self.agency, [])
         box[:] = [item for item in box if item.message_id not in message_ids]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -13,9 +13,10 @@ from agency_node import migrations
 from agency_node.errors import RetryLaterError
 from agency_node.keys import NodeKeys, Wrapper
 from agency_node.mailbox import Mailbox, OpenedMessage
+from agency_node.model import CarriedRelease, OutboxItem
 from agency_node.store.store import NodeStore, NodeTransaction
 from crypto.audit import AuditAction
-from crypto.envelope import sign_envelope
+from crypto.envelope import Envelope, sign_envelope
 from crypto.keys import generate_sealing_key
 from policies.ids import AgencyId
 from policies.registry import Registry
@@ -158,6 +159,68 @@ async def test_refused_for_good_tells_whoever_sent_it(pair: tuple[World, Side, S
     world.now += timedelta(minutes=6)
     assert await police.mailbox.send_due(world.hub.port(POLICE)) == 1
     assert told == [(message_id, ErrorCode.TOKEN_UNKNOWN), (expiring, ErrorCode.MESSAGE_EXPIRED)]
+
+
+@dataclass
+class Guard:
+    """Lets a release leave, or not, or fails."""
+
+    verdict: bool | Exception
+    withdrawn: list[str] = field(default_factory=list)
+
+    def carried(self, envelope: Envelope) -> CarriedRelease | None:
+        return CarriedRelease("a" * 64, NOW) if envelope.payload == b"release" else None
+
+    async def stands(self, _tx: NodeTransaction, _release: CarriedRelease) -> bool:
+        if isinstance(self.verdict, Exception):
+            raise self.verdict
+        return self.verdict
+
+    async def withdraw(self, _tx: NodeTransaction, item: OutboxItem, _release: CarriedRelease) -> None:
+        self.withdrawn.append(item.message_id)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "leaves"), [(True, True), (False, False), (RuntimeError("broken"), False)]
+)
+async def test_a_release_leaves_only_where_its_guard_says_so(
+    pair: tuple[World, Side, Side], verdict: bool | Exception, leaves: bool
+) -> None:
+    world, police, care = pair
+    guard = Guard(verdict)
+    police.mailbox.before_sending(PURPOSE, guard)
+    message_id = await police.post(b"release", CARE)
+    await police.post(b"refusal", CARE)
+    await police.mailbox.send_due(world.hub.port(POLICE))
+    await drain(world, care, CARE)
+    sent = {message.envelope.payload for message in care.got}
+    assert sent == ({b"release", b"refusal"} if leaves else {b"refusal"})
+    assert guard.withdrawn == ([message_id] if verdict is False else [])
+    async with police.store.transaction() as tx:
+        assert await tx.outbox.count() == (1 if isinstance(verdict, Exception) else 0)
+
+
+async def test_nothing_is_withdrawn_while_the_broker_is_out_of_reach(pair: tuple[World, Side, Side]) -> None:
+    world, police, _ = pair
+    guard = Guard(False)
+    police.mailbox.before_sending(PURPOSE, guard)
+    message_id = await police.post(b"release", CARE, expires=world.now + timedelta(minutes=5))
+    world.hub.reachable = False
+    for _ in range(9):
+        assert await police.mailbox.send_due(world.hub.port(POLICE)) == 0
+        world.now += timedelta(minutes=2)
+    assert guard.withdrawn == []
+    world.hub.reachable = True
+    assert await police.mailbox.send_due(world.hub.port(POLICE)) == 1
+    assert guard.withdrawn == [message_id] and CARE not in world.hub.waiting
+
+
+def test_a_purpose_has_one_guard(pair: tuple[World, Side, Side]) -> None:
+    _, police, _ = pair
+    police.mailbox.before_sending(PURPOSE, Guard(True))
+    for purpose in (PURPOSE, "no purpose"):
+        with pytest.raises(AssertionError):
+            police.mailbox.before_sending(purpose, Guard(True))
 
 
 def _altered(message: IncomingMessage) -> IncomingMessage:
