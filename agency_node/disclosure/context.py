@@ -53,6 +53,13 @@ class DisclosureSettings:
     #: How often a link is looked at again for something that may be pushed.
     push_minutes: int = 60
     pushes_at_once: int = 50
+    #: For how long a release may wait to be sent after it was decided; then it is decided anew.
+    stands_minutes: float = 5.0
+
+    @property
+    def stands(self) -> timedelta:
+        """As `stands_minutes`, but never less than it takes until an answer may leave."""
+        return max(timedelta(minutes=self.stands_minutes), timedelta(seconds=5 * self.answer_seconds))
 
 
 def new_document_id() -> DocumentId:

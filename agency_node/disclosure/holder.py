@@ -44,6 +44,7 @@ from agency_node.store.store import NodeTransaction
 from agency_node.subjects import SubjectId
 from crypto.audit import AuditAction, reference
 from crypto.canonical import JsonInput
+from crypto.envelope import Envelope
 from crypto.errors import CryptoError
 from policies.access import Asker
 from policies.clauses import NO_APPROVALS
@@ -159,10 +160,7 @@ class Holder:
         registry = ctx.registry_at(now)
         contents = ctx.vault.open_request(stored.direction, stored.request_id, stored.wrapped)
         request = open_document(DisclosureRequest, contents.envelope)
-        approvals = tuple(
-            ctx.vault.open_approval(stored.request_hash, item)
-            for item in await tx.approvals.of(stored.request_hash)
-        )
+        approvals = await self._approvals(tx, stored)
         return await self._settle(
             tx, Case(stored, request, contents, registry, now, ctx.clock(), approvals), limited=False
         )
@@ -202,10 +200,7 @@ class Holder:
         now = ctx.now()
         contents = ctx.vault.open_request(stored.direction, stored.request_id, stored.wrapped)
         request = open_document(DisclosureRequest, contents.envelope)
-        approvals = tuple(
-            ctx.vault.open_approval(stored.request_hash, item)
-            for item in await tx.approvals.of(stored.request_hash)
-        )
+        approvals = await self._approvals(tx, stored)
         registry = ctx.registry_at(now)
         case = Case(stored, request, contents, registry, now, ctx.clock(), approvals, until)
         try:
@@ -220,6 +215,33 @@ class Holder:
             _log.warning("not released anew", request=str(request.id), error=type(error).__name__)
             return False
         return True
+
+    async def decide_unsent(
+        self, tx: NodeTransaction, stored: StoredRequest, until: datetime
+    ) -> RequestState:
+        """Decides once more what was released and has not left, as of this moment; returns the new state.
+
+        Should it have left all the same, the requester may keep what it gets now no longer: `until`.
+        """
+        ctx = self._context
+        if stored.wrapped is None or stored.state is not RequestState.RELEASED:
+            return stored.state
+        await tx.requests.settle(Direction.RECEIVED, stored.request_id, RequestState.WAITING)
+        now = ctx.now()
+        contents = ctx.vault.open_request(stored.direction, stored.request_id, stored.wrapped)
+        request = open_document(DisclosureRequest, contents.envelope)
+        approvals = await self._approvals(tx, stored)
+        case = Case(stored, request, contents, ctx.registry_at(now), now, ctx.clock(), approvals, until)
+        if now >= min(request.expires, until):
+            late = RefusalCode.REQUEST_EXPIRED, "its time is up", await held_policy(tx, request.policy_hash)
+            return await self._refuse(tx, case, Refused(*late))
+        ctx.reader.refresh()
+        return await self._settle(tx, case, limited=False)
+
+    async def _approvals(self, tx: NodeTransaction, stored: StoredRequest) -> tuple[Envelope, ...]:
+        """Those that are here now."""
+        vault, held = self._context.vault, await tx.approvals.of(stored.request_hash)
+        return tuple(vault.open_approval(stored.request_hash, item) for item in held)
 
     async def _settle(self, tx: NodeTransaction, case: Case, limited: bool) -> RequestState:
         """Refuses, releases, or notes what is waited for."""

@@ -45,8 +45,15 @@ class ReleaseState(StrEnum):
     OPEN = "open"
     #: Given: the recipient's receipt is here.
     RECEIPTED = "receipted"
+    #: Given: taken out of the queue before it was sent.
+    WITHDRAWN = "withdrawn"
     #: Given: the recipient's erasure receipt is here. Received: purged, and the receipt sent.
     ERASED = "erased"
+
+    @property
+    def closed(self) -> bool:
+        """Whether there is nothing left that could be taken back."""
+        return self in (ReleaseState.WITHDRAWN, ReleaseState.ERASED)
 
 
 @dataclass(frozen=True, slots=True)

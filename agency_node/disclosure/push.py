@@ -146,7 +146,7 @@ class Pushing:
         """What was pushed is no longer what may be pushed: a record changed, or was marked since."""
         link_mac = self._context.vault.link_mac(due.found.link.token)
         for release in await tx.releases.of_link(ReleaseSide.GIVEN, link_mac):
-            if release.request_id is None and release.state is not ReleaseState.ERASED:
+            if release.request_id is None and not release.state.closed:
                 await self._retention.take_back_pushed(tx, release, RecallReason.RECORD_WRONG, now)
 
     async def _offer(self, tx: NodeTransaction, due: _Due, now: datetime) -> None:

@@ -397,8 +397,8 @@ class Requester:
     async def take_answer(self, tx: NodeTransaction, message: OpenedMessage) -> None:
         """Keeps an answer to a request of this agency, and returns the receipt of a release.
 
-        A second release in answer to one request corrects the first, which is purged. A release that
-        crossed a withdrawal on its way is received and purged at once.
+        A second release in answer to one request corrects the first, which is purged; a refusal may follow
+        one that was recalled. A release that crossed a withdrawal on its way is received and purged at once.
 
         Raises:
             RefusedError: REQUEST_UNKNOWN, REQUEST_INVALID for a release that does not fit what was asked.
@@ -411,7 +411,8 @@ class Requester:
             raise RefusedError(ErrorCode.REQUEST_UNKNOWN, "an answer came to a question that was not asked")
         correction = stored.state in (RequestState.RELEASED, RequestState.RECALLED)
         withdrawn = stored.state is RequestState.WITHDRAWN
-        if not (stored.state is RequestState.SENT or withdrawn or (correction and answer.release)):
+        fits = answer.release or stored.state is RequestState.RECALLED
+        if not (stored.state is RequestState.SENT or withdrawn or (correction and fits)):
             raise RefusedError(ErrorCode.REQUEST_REPLAYED, "a request was answered twice")
         contents = ctx.vault.open_request(stored.direction, stored.request_id, stored.wrapped)
         if contents.subject is None:

@@ -176,7 +176,7 @@ class Retention:
             reasons = ", ".join(item.value for item in RecallReason)
             raise RefusedError(ErrorCode.INVALID_ARGUMENT, f"a recall's reason is one of {reasons}") from None
         pushed = await tx.releases.get(ReleaseSide.GIVEN, str(order.target))
-        if pushed is not None and pushed.request_id is None and pushed.state is not ReleaseState.ERASED:
+        if pushed is not None and pushed.request_id is None and not pushed.state.closed:
             await self.take_back_pushed(tx, pushed, reason, now)
             return Effect(f"Taken back: {pushed.peer} is told.", policy=pushed.policy_hash)
         stored, releases = await self._given(tx, str(order.target))
@@ -204,7 +204,7 @@ class Retention:
     ) -> tuple[StoredRequest, tuple[StoredRelease, ...]]:
         stored = await tx.requests.get(Direction.RECEIVED, request_id)
         found = await tx.releases.all_of_request(ReleaseSide.GIVEN, request_id)
-        releases = tuple(item for item in found if item.state is not ReleaseState.ERASED)
+        releases = tuple(item for item in found if not item.state.closed)
         if stored is None or stored.wrapped is None or not releases:
             raise RefusedError(ErrorCode.REQUEST_UNKNOWN, "nothing is released for this request")
         return stored, releases
@@ -222,7 +222,7 @@ class Retention:
             raise AssertionError("a request with releases has its contents")
         contents = ctx.vault.open_request(stored.direction, stored.request_id, stored.wrapped)
         request = open_document(DisclosureRequest, contents.envelope)
-        await self._post_recall(
+        await self.post_recall(
             tx, stored.peer, LinkageId(request.linkage), request.link_token, releases, reason, now
         )
         for release in releases:
@@ -243,7 +243,7 @@ class Retention:
         """There was no request, and the hash alone says what is meant. It is not pushed again unchanged."""
         policy = await require_held_policy(tx, release.policy_hash)
         token = LinkTokenText(LinkToken.new().text)
-        await self._post_recall(tx, release.peer, policy.linkages[0], token, (release,), reason, now)
+        await self.post_recall(tx, release.peer, policy.linkages[0], token, (release,), reason, now)
         await self._context.log.append(
             tx,
             AuditAction.WITHDRAWN,
@@ -253,7 +253,7 @@ class Retention:
             body={"pushed": True, "reason": reason.value},
         )
 
-    async def _post_recall(
+    async def post_recall(
         self,
         tx: NodeTransaction,
         peer: AgencyId,
@@ -263,6 +263,7 @@ class Retention:
         reason: RecallReason,
         now: datetime,
     ) -> None:
+        """Tells a recipient to purge releases; which link is meant counts only where none is named."""
         ctx = self._context
         hashes = tuple(Hash256(item.release_hash) for item in releases)
         recall = LinkRecall(ctx.new_id(), linkage, token, ctx.me, reason, hashes, now)
@@ -318,7 +319,7 @@ class Retention:
         ctx = self._context
         by_id = {str(item.request_id): item for item in requests if item.direction is Direction.RECEIVED}
         found = await tx.releases.of_subject(ReleaseSide.GIVEN, mac)
-        releases = [item for item in found if item.state is not ReleaseState.ERASED]
+        releases = [item for item in found if not item.state.closed]
         for release in releases:
             stored = by_id.get(str(release.request_id))
             if stored is not None and stored.wrapped is not None:

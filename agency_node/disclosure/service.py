@@ -31,6 +31,7 @@ from agency_node.disclosure.report import subject_report
 from agency_node.disclosure.requester import Requester
 from agency_node.disclosure.retention import Retention
 from agency_node.disclosure.supervision import Supervision
+from agency_node.disclosure.unsent import UnsentReleases
 from agency_node.disclosure.vault import Vault
 from agency_node.disclosure.witnessing import Witnessing
 from agency_node.mailbox import OpenedMessage
@@ -106,6 +107,8 @@ class Disclosure:
         mailbox.on("push-evidence", self._pushing.take_evidence)
         mailbox.on("witness-request", self._witnessing.take_request)
         mailbox.on("witness-answer", self._witnessing.take_answer)
+        guard = UnsentReleases(context, self._holder, self._retention)
+        mailbox.before_sending("disclosure-answer", guard)
         mailbox.on_undeliverable("disclosure-request", self._requester.undeliverable)
         context.links.on_events(self._retention.on_link_events)
         context.links.on_events(self._pushing.on_link_events)

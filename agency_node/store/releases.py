@@ -51,7 +51,7 @@ class ReleaseRepository:
     async def of_request(self, side: ReleaseSide, request_id: str) -> StoredRelease | None:
         """The release that answers a request: the last one, where it was corrected."""
         found = await self.all_of_request(side, request_id)
-        kept = [item for item in found if item.state is not ReleaseState.ERASED]
+        kept = [item for item in found if not item.state.closed]
         last = kept or list(found)
         return last[-1] if last else None
 

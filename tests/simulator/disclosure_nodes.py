@@ -43,7 +43,7 @@ from policies.vocabulary import Decision, OfficerRole
 from protos.wire.documents import DocumentBundle, DocumentKind
 from protos.wire.errors import ErrorCode, RefusedError
 from protos.wire.linkage import Strength
-from protos.wire.relay import IncomingMessage, LinkReference, ToLink
+from protos.wire.relay import IncomingMessage, LinkReference, OutgoingMessage, ToLink
 from tests.simulator.policies import (
     CARE,
     FEDERATION,
@@ -227,6 +227,12 @@ class World:
     async def _hand_on(self, sender: SimNode, item: OutboxItem, tamper: Tamper) -> int:
         async with sender.store.transaction() as tx:
             await tx.outbox.sent(item.message_id)
+        return await self.hand_over(sender, item, tamper)
+
+    async def hand_over(
+        self, sender: SimNode, item: OutboxItem | OutgoingMessage, tamper: Tamper = lambda message: message
+    ) -> int:
+        """Lets the recipient take a message, as the broker would address it; returns how many were taken."""
         link, to = None, CARE if sender.agency == POLICE else POLICE
         if isinstance(item.address, ToLink):
             handle = self.handle_at.get(item.address.token, self.handle)
