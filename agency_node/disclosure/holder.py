@@ -235,7 +235,6 @@ class Holder:
         if now >= min(request.expires, until):
             late = RefusalCode.REQUEST_EXPIRED, "its time is up", await held_policy(tx, request.policy_hash)
             return await self._refuse(tx, case, Refused(*late))
-        ctx.reader.refresh()
         return await self._settle(tx, case, limited=False)
 
     async def _approvals(self, tx: NodeTransaction, stored: StoredRequest) -> tuple[Envelope, ...]:

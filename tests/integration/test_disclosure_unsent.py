@@ -17,7 +17,7 @@ from policies.ids import Hash256, Line, Prose
 from policies.lifecycle import sign_event
 from policies.statements import PolicyAction, PolicyEvent
 from policies.vocabulary import OfficerRole
-from tests.integration.test_disclosure_oversight import told
+from tests.integration.test_disclosure_push import told
 from tests.simulator.disclosure_nodes import (
     SUSAN_AT_CARE,
     SUSAN_AT_POLICE,

@@ -430,6 +430,8 @@ async def test_an_old_cosignature_is_a_warning(world: World, export: Path, tmp_p
     await write_export(world, tmp_path / "new")
     report = check_export(tmp_path / "new", NOW, anchor=ANCHOR)
     assert report.sound and report.warnings == ()
+
+
 async def test_a_release_under_a_version_that_a_newer_one_ended(world: World, tmp_path: Path) -> None:
     """From the entry on that says that the newer one was accepted."""
     append, release = world.care.log.append, AuditAction.DISCLOSURE_RELEASED
