@@ -80,6 +80,7 @@ class RecallReason(StrEnum):
     RECORD_WRONG = "record_wrong"
     POLICY_ENDED = "policy_ended"
     EPOCH_ENDED = "epoch_ended"
+    NOT_JUSTIFIED = "not_justified"
 
 
 class ErasureReason(StrEnum):

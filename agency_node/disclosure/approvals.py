@@ -15,7 +15,8 @@ from agency_node.disclosure.context import DisclosureContext, verified_request
 from agency_node.disclosure.held import held_policy, require_request
 from agency_node.disclosure.holder import Holder
 from agency_node.disclosure.model import Direction, EmergencyUse, RequestState, StoredRequest
-from agency_node.disclosure.supervision import Supervision
+from agency_node.disclosure.retention import Retention
+from agency_node.disclosure.supervision import UNJUSTIFIED, Occasion, Supervision
 from agency_node.disclosure.vault import RequestContents
 from agency_node.mailbox import OpenedMessage
 from agency_node.rpc.ports import PreparedApproval
@@ -40,9 +41,16 @@ from protos.wire.relay import ToLink
 class Approvals:
     """Takes what officers sign about requests."""
 
-    def __init__(self, context: DisclosureContext, holder: Holder, supervision: Supervision) -> None:
+    def __init__(
+        self,
+        context: DisclosureContext,
+        holder: Holder,
+        retention: Retention,
+        supervision: Supervision,
+    ) -> None:
         self._context = context
         self._holder = holder
+        self._retention = retention
         self._supervision = supervision
 
     async def prepare(
@@ -159,6 +167,11 @@ class Approvals:
         if len(after.refused) > len(before.refused):
             raise RefusedError(ErrorCode.APPROVAL_REFUSED, after.refused[-1])
         officer = _officer(envelope, registry)
+        if await tx.emergencies.suspends(officer.person, now):
+            raise RefusedError(
+                ErrorCode.APPROVAL_REFUSED,
+                "the officer's own use of break-glass is not reviewed in time, or was not justified",
+            )
         approval = open_document(Approval, envelope)
         takes_back = approval.decision is Decision.REJECT and officer.person in before.approvers
         subject = None if takes_back else contents.subject
@@ -195,7 +208,11 @@ class Approvals:
         registry: Registry,
         now: datetime,
     ) -> RequestState:
-        """A review of break-glass by an officer whom the policy names for it, and never by its user."""
+        """A review of break-glass by an officer whom the policy names for it, and never by its user.
+
+        What was got without justification is taken back or destroyed at once, and the officer stays suspended
+        until an overseer has signed the alarm off.
+        """
         officer = _officer(envelope, registry)
         contents, request = self._opened(stored)
         policy = await held_policy(tx, use.policy_hash)
@@ -214,9 +231,16 @@ class Approvals:
             raise RefusedError(
                 ErrorCode.APPROVAL_REFUSED, "this officer may not review this use of break-glass"
             )
-        await tx.emergencies.review(use.direction, use.request_id, now)
+        justified = approval.decision is Decision.APPROVE
+        await tx.emergencies.review(use.direction, use.request_id, now, justified=justified)
         await self._note(tx, stored, contents, officer, approval, AuditAction.BREAK_GLASS_REVIEWED)
-        return stored.state
+        if justified:
+            return stored.state
+        occasion = Occasion(use.request_id, use.officer, use.peer, use.policy_hash, now)
+        await self._supervision.alarm(tx, UNJUSTIFIED, occasion, use.request_id)
+        await self._retention.undo(tx, stored, now)
+        current = await tx.requests.get(stored.direction, stored.request_id)
+        return stored.state if current is None else current.state
 
     async def _note(
         self,

@@ -240,7 +240,11 @@ def review(
         raise TerminalError("no use of break-glass in this request waits for a review here")
     said = Said(request_id, "reject" if unjustified else "approve", reason, officer, role)
     _decided(said, key, passphrase_file, yes, config)
-    say("Reviewed: not justified." if unjustified else "Reviewed: justified.")
+    if not unjustified:
+        say("Reviewed: justified.")
+        return
+    say("Reviewed: not justified. What was released is taken back or destroyed.")
+    say("The officer is refused until an overseer signs the alarm off: tallystick supervise queue")
 
 
 @approve_app.command()

@@ -7,6 +7,9 @@ from agency_node.rpc.ports import EmergencySummary
 from policies.codec import open_document
 from policies.disclosure import DisclosureRequest
 
+#: Uses of break-glass by one officer that may wait for their review at a time.
+UNREVIEWED_AT_MOST = 3
+
 
 async def list_emergencies(context: DisclosureContext) -> tuple[EmergencySummary, ...]:
     """Uses that nobody of this agency has reviewed, the most urgent first, with the officer's own words."""

@@ -16,6 +16,7 @@ import structlog
 from agency_node.disclosure.cases import Case, Closed, Ready, Refused
 from agency_node.disclosure.context import DisclosureContext, verified_request
 from agency_node.disclosure.decide import Weighed, weigh
+from agency_node.disclosure.emergencies import UNREVIEWED_AT_MOST
 from agency_node.disclosure.evidence import confirms
 from agency_node.disclosure.forms import decision_record, refusal_words
 from agency_node.disclosure.held import held_policy, id_is_taken
@@ -316,10 +317,15 @@ class Holder:
         if policy.safeguards.case_reference_required and not any(map(str.isalnum, request.case_reference)):
             return "the policy requires a case reference"
         if await tx.emergencies.suspends(request.officer, case.now):
-            return "the officer used break-glass and was not reviewed in time"
-        if request.break_glass is not None and not self._emergency_fits(case, policy):
+            return "the officer's use of break-glass is not reviewed in time, or was not justified"
+        if request.break_glass is None:
+            return None
+        if not self._emergency_fits(case, policy):
             return "the claim of an emergency is not one that the policy knows"
-        return None
+        if await tx.emergencies.waiting_of(request.officer, but=request.id) >= UNREVIEWED_AT_MOST:
+            return "too many uses of break-glass by the officer wait for their review"
+        use = await tx.emergencies.get(Direction.RECEIVED, request.id)
+        return "its break-glass was not justified" if use is not None and use.unjustified else None
 
     def _emergency_fits(self, case: Case, policy: SharingPolicy) -> bool:
         claim, rules = case.request.break_glass, policy.emergency

@@ -111,6 +111,10 @@ class EmergencyUse:
     used: datetime
     review_due: datetime
     reviewed: datetime | None = None
+    #: When its review found that it was not justified.
+    unjustified: datetime | None = None
+    #: When an overseer signed that off.
+    cleared: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

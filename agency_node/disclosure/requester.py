@@ -16,6 +16,7 @@ from agency_node.disclosure.asks import (
     words_of,
 )
 from agency_node.disclosure.context import DisclosureContext, verified_request
+from agency_node.disclosure.emergencies import UNREVIEWED_AT_MOST
 from agency_node.disclosure.evidence import evidence_of
 from agency_node.disclosure.held import id_is_taken, require_held_policy
 from agency_node.disclosure.messages import BreakGlassNotice, DisclosureAnswer, RequestWithdrawal
@@ -236,7 +237,14 @@ class Requester:
             if await tx.emergencies.suspends(request.officer, now):
                 raise RefusedError(
                     ErrorCode.NOT_ALLOWED,
-                    "the officer used break-glass and was not reviewed in time; the privacy officer must act",
+                    "a use of break-glass by the officer is not reviewed in time, or was not justified;"
+                    " the privacy officer must act",
+                )
+            waiting = await tx.emergencies.waiting_of(request.officer, but=request.id)
+            if request.break_glass is not None and waiting >= UNREVIEWED_AT_MOST:
+                raise RefusedError(
+                    ErrorCode.NOT_ALLOWED,
+                    f"{waiting} uses of break-glass by the officer wait for their review; ring the agency",
                 )
             if await id_is_taken(tx, request.id):
                 raise RefusedError(

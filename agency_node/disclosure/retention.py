@@ -183,6 +183,17 @@ class Retention:
         await self._take_back(tx, stored, releases, reason, now)
         return Effect(f"Taken back: {stored.peer} is told.", self._subject(stored), stored.policy_hash)
 
+    async def undo(self, tx: NodeTransaction, stored: StoredRequest, now: datetime) -> None:
+        """Takes back what a request brought about, at its provider, or destroys it where it was received."""
+        if stored.direction is Direction.MADE:
+            for held in await tx.releases.all_of_request(ReleaseSide.RECEIVED, stored.request_id):
+                await self.purge(tx, held, ErasureReason.RECALLED, now)
+            return
+        found = await tx.releases.all_of_request(ReleaseSide.GIVEN, stored.request_id)
+        given = [item for item in found if item.state is not ReleaseState.ERASED]
+        if given:
+            await self._take_back(tx, stored, given, RecallReason.NOT_JUSTIFIED, now)
+
     async def correct(self, tx: NodeTransaction, order: OfficerOrder, now: datetime) -> Effect:
         """Takes back what was released, for a record was wrong, and releases it anew as it is now.
 

@@ -76,7 +76,7 @@ class Disclosure:
         self._holder = Holder(context, self._supervision)
         self._retention = Retention(context, self._holder)
         self._requester = Requester(context, self._retention, self._supervision)
-        self._approvals = Approvals(context, self._holder, self._supervision)
+        self._approvals = Approvals(context, self._holder, self._retention, self._supervision)
         self._pushing = Pushing(context, self._retention, self._supervision)
         self._pushed_here = PushedReleases(context, self._retention)
         self._orders = Orders(

@@ -34,6 +34,7 @@ SAMPLE = "sample"
 CONFLICT = "conflict-of-interest"
 IDENTITY = "identity"
 PROBING = "probing"
+UNJUSTIFIED = "break-glass-unjustified"
 MANY_REQUESTS = "many-requests"
 MANY_OFFICERS = "many-officers"
 OUT_OF_CASE = "out-of-case"
@@ -208,6 +209,8 @@ class Supervision:
         if item.officer == str(order.officer):
             raise RefusedError(ErrorCode.NOT_ALLOWED, "nobody signs off a request of their own")
         await tx.supervision.sign_off(item.item_id, now)
+        if item.kind == UNJUSTIFIED:
+            await tx.emergencies.clear(item.request_id, now)
         outcome = f"Signed off: {item.kind.replace('-', ' ')}."
         return Effect(outcome, await self._subject(tx, item), item.policy_hash or None)
 

@@ -236,22 +236,46 @@ class EmergencyRepository:
         return tuple(_use(row) for row in rows)
 
     async def suspends(self, officer: PersonId, now: datetime) -> bool:
-        """Whether an officer has an unreviewed use whose review is overdue."""
+        """Whether a use of an officer is overdue for review, or was found unjustified and not cleared."""
+        overdue = BREAK_GLASS.c.reviewed.is_(None) & (BREAK_GLASS.c.review_due < _seconds(now))
+        wrong = BREAK_GLASS.c.unjustified.is_not(None) & BREAK_GLASS.c.cleared.is_(None)
         found = await self._session.scalar(
             sa.select(BREAK_GLASS.c.request_id)
-            .where(
-                BREAK_GLASS.c.officer == officer,
-                BREAK_GLASS.c.reviewed.is_(None),
-                BREAK_GLASS.c.review_due < _seconds(now),
-            )
+            .where(BREAK_GLASS.c.officer == officer, overdue | wrong)
             .limit(1)
         )
         return found is not None
 
-    async def review(self, direction: Direction, request_id: str, now: datetime) -> None:
-        """Notes that a use was reviewed."""
+    async def waiting_of(self, officer: PersonId, but: str) -> int:
+        """How many uses of an officer nobody has reviewed, other than that in the request `but`."""
+        found = await self._session.scalar(
+            sa.select(sa.func.count())
+            .select_from(BREAK_GLASS)
+            .where(
+                BREAK_GLASS.c.officer == officer,
+                BREAK_GLASS.c.reviewed.is_(None),
+                BREAK_GLASS.c.request_id != str(but),
+            )
+        )
+        return int(found or 0)
+
+    async def review(
+        self, direction: Direction, request_id: str, now: datetime, *, justified: bool = True
+    ) -> None:
+        """Notes what the review of a use found."""
+        moment = _seconds(now)
         await self._session.execute(
-            sa.update(BREAK_GLASS).where(*_use_of(direction, request_id)).values(reviewed=_seconds(now))
+            sa.update(BREAK_GLASS)
+            .where(*_use_of(direction, request_id))
+            .values(reviewed=moment, unjustified=None if justified else moment)
+        )
+
+    async def clear(self, request_id: str, now: datetime) -> None:
+        """An overseer has dealt with a use that was not justified."""
+        await self._session.execute(
+            sa.update(BREAK_GLASS)
+            .where(BREAK_GLASS.c.request_id == request_id, BREAK_GLASS.c.unjustified.is_not(None))
+            .values(cleared=_seconds(now))
         )
 
 
@@ -272,6 +296,10 @@ def _plain(value: object) -> object:
 
 def _moment(seconds: int) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
+
+
+def _moment_of(seconds: int | None) -> datetime | None:
+    return None if seconds is None else _moment(seconds)
 
 
 def _request(row: sa.Row[Any]) -> StoredRequest:
@@ -307,5 +335,7 @@ def _use(row: sa.Row[Any]) -> EmergencyUse:
         policy_hash=row.policy_hash,
         used=_moment(row.used),
         review_due=_moment(row.review_due),
-        reviewed=None if row.reviewed is None else _moment(row.reviewed),
+        reviewed=_moment_of(row.reviewed),
+        unjustified=_moment_of(row.unjustified),
+        cleared=_moment_of(row.cleared),
     )

@@ -135,6 +135,9 @@ BREAK_GLASS = sa.Table(
     sa.Column("used", TIME, nullable=False),
     sa.Column("review_due", TIME, nullable=False),
     sa.Column("reviewed", TIME, nullable=True),
+    # Migration `r0010_unjustified` adds these: when it was found not justified, and signed off thereafter.
+    sa.Column("unjustified", TIME, nullable=True),
+    sa.Column("cleared", TIME, nullable=True),
 )
 
 # Migration `r0003_supervision` creates the tables below, and `case_mac` above.
