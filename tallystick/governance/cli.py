@@ -65,7 +65,10 @@ def template(
 @policy_app.command()
 @stop_on_error
 def lint(file: File, as_json: AsJson = False) -> None:
-    """Finds what you would be embarrassed by later. Exit code 1 if there is an error among the findings."""
+    """Finds what you would be embarrassed by later. Exit code 1 if there is an error among the findings.
+
+    docs/guides/ig-officer.md says what each code means.
+    """
     findings = find_faults(open_policy(file), _now())
     if as_json:
         say(json.dumps([{"severity": f.severity, "code": f.code, "where": f.where, "message": f.message}

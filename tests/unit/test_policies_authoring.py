@@ -1,7 +1,6 @@
-"""Writing policies: templates, YAML and TOML, lint, the rendered page, and the what-changed diff."""
+"""Writing policies: templates, YAML and TOML, the rendered page, and the what-changed diff."""
 
 from dataclasses import fields, replace
-from datetime import timedelta
 from typing import cast
 
 import pytest
@@ -12,13 +11,13 @@ from policies.clauses import Approvals, Clause, Conditions
 from policies.codec import parse, to_json, write
 from policies.diff import OutcomeKind, diff
 from policies.errors import DocumentError
-from policies.ids import FieldName, Line, Prose, RecordType
-from policies.lint import Severity, lint
+from policies.ids import Line, Prose, RecordType
+from policies.lint import lint
 from policies.render import page_hash, render_agreement, render_policy
 from policies.sharing import SharingPolicy
 from policies.terms import changed_terms
-from policies.vocabulary import Article9, Effect, Purpose
-from tests.simulator.policies import CARE, NOW, sample_agreement, sample_policy, template_values
+from policies.vocabulary import Effect
+from tests.simulator.policies import NOW, sample_agreement, sample_policy, template_values
 
 POLICY = sample_policy()
 
@@ -105,10 +104,6 @@ def test_yaml_words_that_look_like_other_types_stay_text() -> None:
     assert policy.parties[0].ico_number == "no"
 
 
-# --- lint
-# -----------------------------------------------------------------------------------------------------
-
-
 def _party(index: int, **basis: object) -> SharingPolicy:
     party = POLICY.parties[index]
     changed = replace(party, lawful_basis=replace(party.lawful_basis, **basis))  # type: ignore[arg-type] # real fields
@@ -119,10 +114,6 @@ def _clauses(*clauses: Clause) -> SharingPolicy:
     return replace(POLICY, clauses=clauses)
 
 
-def _governance(**changes: object) -> SharingPolicy:
-    return replace(POLICY, governance=replace(POLICY.governance, **changes))  # type: ignore[arg-type] # real fields
-
-
 def _alarms(**changes: int) -> SharingPolicy:
     limits = POLICY.safeguards
     return replace(POLICY, safeguards=replace(limits, alarms=replace(limits.alarms, **changes)))
@@ -130,69 +121,6 @@ def _alarms(**changes: int) -> SharingPolicy:
 
 ONE, TWO, THREE, FOUR, FIVE, SIX = POLICY.clauses
 WITHHOLD_ALL = Clause(9, Effect.WITHHOLD, Prose("Nothing of incidents."), 0, (RecordType("incident"),), ())
-FINDINGS: list[tuple[str, SharingPolicy, str]] = [
-    ("no-dpia", _governance(dpia=None), "governance"),
-    ("no-dpo-advice", _governance(dpo_advice=()), "police"),
-    ("review-overdue", replace(POLICY, not_before=NOW - timedelta(days=9), review_by=NOW), "header"),
-    ("no-article-9", _party(1, article9=None), "care"),
-    (
-        "no-schedule-1",
-        _party(1, article9=Article9.SUBSTANTIAL_PUBLIC_INTEREST, schedule1_paragraph=None),
-        "care",
-    ),
-    ("no-article-10", _party(1, schedule1_paragraph=None), "care"),
-    ("no-lawful-basis", _party(1, article6=None), "care"),
-    ("no-lawful-basis", _party(0, part3=None), "police"),
-    ("no-schedule-8", _party(0, schedule8_paragraph=None), "police"),
-    ("mixed-regimes", _party(1, schedule8_paragraph=Line("paragraph 4")), "care"),
-    ("mixed-regimes", _party(0, article9=Article9.VITAL_INTERESTS), "police"),
-    ("no-power", _party(1, gateways=()), "care"),
-    ("no-approval", _clauses(ONE, replace(THREE, approvals=Approvals(0, 0))), "clause 3"),
-    ("no-four-eyes", _clauses(ONE, replace(FOUR, approvals=Approvals(2, 0))), "clause 4"),
-    ("any-strength", _clauses(ONE, replace(THREE, conditions=Conditions())), "clause 3"),
-    ("shadowed", _clauses(ONE, THREE, WITHHOLD_ALL), "clause 3"),
-    ("withholds-nothing", _clauses(ONE, TWO, replace(SIX, fields=(FieldName("diary"),))), "clause 6"),
-    ("no-tier-0", _clauses(TWO), "clauses"),
-    ("unused-purpose", replace(POLICY, purposes=(*POLICY.purposes, Purpose.MISSING_PERSON)), "header"),
-    ("silent-provider", _clauses(replace(ONE, providers=(CARE,))), "nhs"),
-    (
-        "no-retention",
-        replace(POLICY, obligations=replace(POLICY.obligations, retention_days=0)),
-        "obligations",
-    ),
-    (
-        "no-erasure-receipt",
-        replace(POLICY, obligations=replace(POLICY.obligations, erasure_receipt=False)),
-        "obligations",
-    ),
-    (
-        "onward",
-        replace(POLICY, obligations=replace(POLICY.obligations, onward_sharing=(CARE,))),
-        "obligations",
-    ),
-    ("late-alarm", _alarms(requests_per_hour=20, requests_per_day=20), "safeguards"),
-    ("silent-alarm", _alarms(officers_per_subject=11), "safeguards"),
-    ("silent-alarm", _alarms(subjects_per_case=26), "safeguards"),
-    (
-        "no-review-sample",
-        replace(POLICY, safeguards=replace(POLICY.safeguards, review_sample_percent=0)),
-        "safeguards",
-    ),
-]
-
-
-@pytest.mark.parametrize(
-    ("code", "policy", "where"), FINDINGS, ids=[f"{row[0]} {row[2]}" for row in FINDINGS]
-)
-def test_lint_finds(code: str, policy: SharingPolicy, where: str) -> None:
-    assert (code, where) in [(finding.code, finding.where) for finding in lint(policy, NOW)]
-
-
-def test_lint_is_quiet_about_the_sample_and_sorts_errors_first() -> None:
-    assert lint(POLICY, NOW) == ()
-    found = lint(_governance(dpia=None, dpo_advice=()), NOW)
-    assert [item.severity for item in found] == [Severity.ERROR] + [Severity.WARNING] * 3
-    assert str(found[0]) == "error no-dpia (governance): no data protection impact assessment is named"
 
 
 # --- the page
