@@ -12,6 +12,9 @@ seen and not
    below a `minimum_version` seen, same version only with the same content, not expired.
 4. `current(now)`: the registry, unless it or the root has expired since.
 
+Who starts anew from what was kept walks the roots again and takes up the last registry with
+`recall_registry`, before later roots and registries.
+
 Attacks: rollback and mix are refused in 3, freeze in 3 and 4. A fast-forward (stolen keys publish a version
 nobody can exceed) is recovered from by a root that replaces the stolen keys: when the keys that both roots
 share could not reach the new threshold, no old registry can verify any more, and the memory of versions is
@@ -21,7 +24,7 @@ Values are immutable: every step returns a new `TrustedRegistry`, so a refused u
 """
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Self
 
 from crypto.envelope import Envelope, verified_keys
@@ -91,6 +94,19 @@ class TrustedRegistry:
         self._require_newer(new, envelope)
         _require_unexpired(new, now)
         return replace(self, registry=new, registry_envelope=envelope)
+
+    def recall_registry(self, registry_bytes: bytes, now: datetime) -> Self:
+        """Take up again a registry that was accepted before, verified as of the last moment in its time.
+
+        An expired one counts too: it is what a rollback is measured against. One that the root no longer
+        vouches for is forgotten.
+        """
+        try:
+            expires = _open(Registry, _envelope(registry_bytes)).expires
+            moment = min(now, *(end - timedelta(seconds=1) for end in (expires, self.root.expires)))
+            return self.update_registry(registry_bytes, moment)
+        except TrustError:
+            return self
 
     def current(self, now: datetime) -> Registry:
         """The registry to rely on at `now`; raises TrustError if there is none, ExpiredError if its time is

@@ -11,7 +11,7 @@ import typer
 from crypto.canonical import parse_strict
 from crypto.keys import VerifyKey
 from crypto.signers import load_signer
-from policies.codec import parse, write
+from policies.codec import document_hash, parse, write
 from policies.enrolment import AgencyRequest, BrokerRequest, fingerprint
 from policies.errors import DocumentError
 from policies.ids import AgencyId, FederationId, PersonId
@@ -65,6 +65,7 @@ def init(
     FederationOffice.create(folder, root, passphrase, now)
     say(f"Federation {federation} founded in {folder}.")
     say(f"Root 1 fingerprint: {fingerprint(root)}. Give it to every agency out of band.")
+    say(f"Anchor: {document_hash(root)}. Give it to every officer out of band.")
     say(f"Next: {threshold} root holders run `tallystick federation sign-root --dir {folder} --key ...`.")
 
 

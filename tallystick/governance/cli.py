@@ -30,7 +30,8 @@ from policies.terms import changed_terms
 from policies.verified import verify_agreement, verify_policy
 from policies.vocabulary import Consent, Decision, OfficerRole, Purpose, Strength
 from protos.wire.terminal import EXIT_REFUSED, TerminalError, ask_passphrase, say, stop_on_error
-from tallystick.governance.files import open_file, open_policy, open_registry
+from tallystick.governance.files import open_file, open_policy, replace_file, write_new
+from tallystick.governance.trust import trusted_registry
 
 policy_app = typer.Typer(
     no_args_is_help=True, help="Sharing policies and linkage agreements: write, check, sign, suspend."
@@ -45,6 +46,8 @@ SignedPolicy = Annotated[Path, typer.Argument(help="The signed policy's bundle."
 Why = Annotated[str, typer.Option(help="Why; it is signed and told to every party.")]
 Sequence = Annotated[int, typer.Option(help="The state's number, as `tallystick node documents` shows it.")]
 EventFile = Annotated[Path, typer.Option(help="Where to write the signed event; publish it with the node.")]
+
+_TRUST_DIR = Path(typer.get_app_dir("tallystick")) / "trust"
 
 
 def _now() -> datetime:
@@ -144,7 +147,10 @@ def simulate(
     marker: Annotated[list[str] | None, typer.Option(help="A marker of the record; may be repeated.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Says what would be released in one situation, field by field. Nothing is disclosed."""
+    """Says what would be released in one situation, field by field. Nothing is disclosed.
+
+    As if the policy were signed and in force: no signature and no registry is looked at.
+    """
     policy = open_policy(file)
     asker = Asker(
         provider=AgencyId(provider),
@@ -192,7 +198,7 @@ def draft(
 ) -> None:
     """Turns a finished draft into a bundle for signing. Any later edit is a new bundle."""
     opened = open_file(file)
-    _write_new(out, opened.bundle.to_bytes())
+    write_new(out, opened.bundle.to_bytes())
     say(f"{out}: document hash {opened.bundle.digest}")
 
 
@@ -210,7 +216,10 @@ def sign(
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not show the page and ask again.")] = False,
 ) -> None:
-    """Shows the page and signs a statement about it with your own key, in place of your earlier one."""
+    """Shows the page and signs a statement about it with your own key, in place of your earlier one.
+
+    Whether the registry lists you in that role is not looked at: `verify` says whether a signature counts.
+    """
     opened = open_file(bundle)
     if expect is not None and expect != opened.page_hash:
         raise TerminalError(f"{bundle} is not what you read: its page hash is {opened.page_hash}")
@@ -230,7 +239,7 @@ def sign(
     signer = load_signer(key, lambda: ask_passphrase(None, prompt="Passphrase of your key"))
     others = opened.bundle.without_key(signer.verify_key.key_id)
     signed = others.with_statement(sign_statement(statement, signer))
-    _replace(bundle, signed.to_bytes())
+    replace_file(bundle, signed.to_bytes())
     say(f"{bundle}: {len(signed.statements)} statements. `tallystick policy verify` says what is missing.")
 
 
@@ -239,15 +248,33 @@ def sign(
 def verify(
     bundle: Annotated[Path, typer.Argument(help="The bundle.")],
     registry: Annotated[Path, typer.Option(help="The federation registry that is in force.")],
+    root: Annotated[
+        list[Path], typer.Option(help="A root of the federation; name all of them, the first one first.")
+    ],
+    anchor: Annotated[
+        str, typer.Option(help="The federation's anchor: the digest of its first root, told you out of band.")
+    ],
+    trust_dir: Annotated[
+        Path,
+        typer.Option(
+            envvar="TALLYSTICK_TRUST_DIR",
+            help="Where the roots and the registry that were accepted are kept: older ones are refused.",
+        ),
+    ] = _TRUST_DIR,
     as_json: AsJson = False,
 ) -> None:
-    """Counts the signatures against the rules. Exit code 1 until every signature that is needed is there."""
+    """Counts the signatures against the rules. Exit code 1 until every signature that is needed is there.
+
+    The registry says who the officers are, so it is verified first: from the anchor over the roots to its own
+    signatures. It may neither have expired nor be older than one that was accepted before.
+    """
+    now = _now()
     opened = open_file(bundle)
-    listed = open_registry(registry)
+    listed = trusted_registry(registry, root, Hash256(anchor), trust_dir, now)
     verified = (
-        verify_policy(opened.bundle, listed, _now())
+        verify_policy(opened.bundle, listed, now)
         if isinstance(opened.document, SharingPolicy)
-        else verify_agreement(opened.bundle, listed, _now())
+        else verify_agreement(opened.bundle, listed, now)
     )
     quorum = verified.quorum
     if as_json:
@@ -255,8 +282,10 @@ def verify(
             "met": quorum.met, "missing": quorum.missing, "refused": quorum.refused,
             "counted": [f"{s.person} ({s.organisation}, {s.role})" for s in quorum.counted],
             "rejected_by": [f"{s.person} ({s.organisation})" for s in quorum.rejected_by],
-            "document_hash": verified.hash}, indent=2))  # fmt: skip
+            "document_hash": verified.hash, "registry_version": listed.version}, indent=2))  # fmt: skip
     else:
+        until = f"{listed.expires:%d %B %Y}"
+        say(f"registry: version {listed.version} of {listed.federation}, signed, in force until {until}")
         for signatory in quorum.counted:
             say(f"signed:   {signatory.person} as {signatory.role} of {signatory.organisation}")
         for signatory in quorum.rejected_by:
@@ -295,7 +324,7 @@ def _event(
         reason=Prose(reason),
     )
     signer = load_signer(key, lambda: ask_passphrase(None, prompt="Passphrase of your key"))
-    _write_new(out, sign_event(event, signer).to_bytes())
+    write_new(out, sign_event(event, signer).to_bytes())
     what = f"{action.value} of {opened.bundle.digest[:16]}"
     say(f"{out}: {what}. Publish it: `tallystick node publish-event {out}`.")
     if action in STOPPING and opened.document.version > 1:
@@ -378,17 +407,3 @@ def export(
     for number, statement in enumerate(opened.bundle.statements, start=1):
         (out / f"statement.{number}.json").write_bytes(statement.to_bytes())
     say(f"{out}: {3 + len(opened.bundle.statements)} files")
-
-
-def _write_new(path: Path, data: bytes) -> None:
-    try:
-        with path.open("xb") as file:
-            file.write(data)
-    except FileExistsError:
-        raise TerminalError(f"{path} exists; choose another name or move it away") from None
-
-
-def _replace(path: Path, data: bytes) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(data)
-    part.replace(path)

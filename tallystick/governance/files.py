@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from crypto.envelope import Envelope
 from policies.agreement import LinkageAgreement
 from policies.authoring import load_toml, load_yaml
 from policies.codec import envelope_of, open_document, payload_type
 from policies.errors import DocumentError
-from policies.registry import Registry
 from policies.render import page_hash, render_agreement, render_policy
 from policies.sharing import SharingPolicy
 from policies.signing import SignedDocument
+from protos.wire.terminal import TerminalError
 
 Agreeable = SharingPolicy | LinkageAgreement
 _KINDS: tuple[type[SharingPolicy] | type[LinkageAgreement], ...] = (SharingPolicy, LinkageAgreement)
@@ -57,9 +56,20 @@ def open_policy(path: Path) -> SharingPolicy:
     return document
 
 
-def open_registry(path: Path) -> Registry:
-    """The registry in a DSSE envelope, as the federation's office hands it out. Verifies no signature."""
-    return open_document(Registry, Envelope.from_bytes(path.read_bytes()))
+def write_new(path: Path, data: bytes) -> None:
+    """Writes a file that must not exist yet; TerminalError if it does."""
+    try:
+        with path.open("xb") as file:
+            file.write(data)
+    except FileExistsError:
+        raise TerminalError(f"{path} exists; choose another name or move it away") from None
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Writes a file whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(data)
+    part.replace(path)
 
 
 def _read_draft(path: Path) -> Agreeable:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
+from crypto.canonical import b64u
 from crypto.envelope import Envelope
 from crypto.keys import SigningKey
 from crypto.keystore import Argon2Cost, Keystore
 from policies.authoring import fill, load_policy, placeholders, template
-from policies.codec import envelope_of, format_time, open_document
+from policies.codec import document_hash, envelope_of, format_time, open_document
 from policies.ids import Hash256
 from policies.signing import SignedDocument
 from policies.statements import PolicyAction, PolicyEvent
@@ -30,6 +32,7 @@ from tests.simulator.policies import (
 )
 
 PASSPHRASE = "an officer's passphrase"
+LATER = datetime(2099, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture(autouse=True)
@@ -56,12 +59,52 @@ def draft_file(tmp_path: Path) -> Path:
     return path
 
 
+@dataclass
+class TrustFiles:
+    """A federation's root and registry in files, as its office hands them out."""
+
+    folder: Path
+    makers: FederationSimulator = field(default_factory=FederationSimulator)
+
+    def __post_init__(self) -> None:
+        self.root = replace(self.makers.root(), expires=LATER)
+        self.registry = replace(self.makers.registry(version=3), expires=LATER)
+        self.write("root.1.json", self.makers.root_signed(self.root))
+        self.write("registry.json", self.makers.root_signed(self.registry))
+
+    def write(self, name: str, envelope: Envelope) -> Path:
+        path = self.folder / name
+        path.write_bytes(envelope.to_bytes())
+        return path
+
+    def verify(self, bundle: Path, *more: object, roots: Sequence[str] = ("root.1.json",)) -> Result:
+        """`verify` with these files."""
+        trust: list[object] = ["--registry", self.folder / "registry.json", "--anchor", self.anchor]
+        for name in roots:
+            trust += ["--root", self.folder / name]
+        return run("verify", bundle, *trust, *more)
+
+    @property
+    def anchor(self) -> str:
+        return document_hash(self.root)
+
+
 @pytest.fixture
-def registry_file(tmp_path: Path) -> Path:
-    registry = replace(FederationSimulator().registry(), expires=datetime(2099, 1, 1, tzinfo=UTC))
-    path = tmp_path / "registry.json"
-    path.write_bytes(envelope_of(registry).to_bytes())
-    return path
+def trust(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrustFiles:
+    monkeypatch.setenv("TALLYSTICK_TRUST_DIR", str(tmp_path / "accepted"))
+    return TrustFiles(tmp_path)
+
+
+@pytest.fixture
+def signed_bundle(draft_file: Path, tmp_path: Path) -> Path:
+    """A bundle with every signature."""
+    bundle = tmp_path / "marac.json"
+    run("draft", draft_file, "--out", bundle)
+    for agency in (POLICE, CARE, NHS, "refuge"):
+        assert sign(bundle, f"{agency}.siro", agency, "siro").exit_code == 0
+    for agency in (CARE, NHS):
+        assert sign(bundle, f"{agency}.guardian", agency, "caldicott_guardian").exit_code == 0
+    return bundle
 
 
 def keystore_of(folder: Path, person: str) -> str:
@@ -87,37 +130,135 @@ def test_templates_are_listed_and_printed() -> None:
     assert "there is no template" in refused.stderr
 
 
-def test_from_draft_to_full_quorum(draft_file: Path, registry_file: Path, tmp_path: Path) -> None:
+def test_from_draft_to_full_quorum(draft_file: Path, trust: TrustFiles, tmp_path: Path) -> None:
     bundle = tmp_path / "marac.json"
     assert run("draft", draft_file, "--out", bundle).exit_code == 0
     again = run("draft", draft_file, "--out", bundle)
     assert again.exit_code == 1
     assert "exists" in again.stderr
 
-    nothing = run("verify", bundle, "--registry", registry_file, "--json")
+    nothing = trust.verify(bundle, "--json")
     assert nothing.exit_code == 1
     assert len(json.loads(nothing.stdout)["missing"]) >= 4
 
     for agency in (POLICE, CARE, NHS, "refuge"):
-        assert sign(bundle, f"{agency}.siro", agency, "siro").exit_code == 0
-    partly = run("verify", bundle, "--registry", registry_file)
+        sign(bundle, f"{agency}.siro", agency, "siro")
+    partly = trust.verify(bundle)
     assert partly.exit_code == 1
     assert "Caldicott Guardian" in partly.stdout
 
     for agency in (CARE, NHS):
         assert sign(bundle, f"{agency}.guardian", agency, "caldicott_guardian").exit_code == 0
-    complete = run("verify", bundle, "--registry", registry_file)
+    complete = trust.verify(bundle)
     assert complete.exit_code == 0, complete.stdout
     assert "Every signature that is needed is there." in complete.stdout
+    assert "registry: version 3 of testshire, signed, in force until 01 January 2099" in complete.stdout
 
 
-def test_a_rejection_keeps_the_policy_from_force(
-    draft_file: Path, registry_file: Path, tmp_path: Path
+def refused_registry(
+    trust: TrustFiles, bundle: Path, why: str, *, roots: Sequence[str] = ("root.1.json",)
 ) -> None:
+    result = trust.verify(bundle, roots=roots)
+    assert result.exit_code == 1
+    assert why in result.stderr
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize("holders", [(), ("root.ada",), ("root.ada", "police.siro")])
+def test_a_registry_without_its_signatures_is_refused(
+    holders: tuple[str, ...], signed_bundle: Path, trust: TrustFiles
+) -> None:
+    trust.write("registry.json", trust.makers.root_signed(trust.registry, holders))
+    refused_registry(trust, signed_bundle, f"{min(len(holders), 1)} of the 2 persons of the root's threshold")
+
+
+def test_an_unsigned_registry_of_long_ago_is_refused(signed_bundle: Path, trust: TrustFiles) -> None:
+    old = replace(trust.registry, expires=datetime(2020, 1, 1, tzinfo=UTC))
+    trust.write("registry.json", envelope_of(old))
+    refused_registry(trust, signed_bundle, "threshold")
+    trust.write("registry.json", trust.makers.root_signed(old))
+    refused_registry(trust, signed_bundle, "registry/v1 version 3 expired at 2020-01-01")
+
+
+def test_an_altered_registry_is_refused(signed_bundle: Path, trust: TrustFiles) -> None:
+    good = trust.makers.root_signed(trust.registry)
+    officers = tuple(item for item in trust.registry.officers if item.organisation != CARE)
+    forged = envelope_of(replace(trust.registry, officers=officers))
+    trust.write("registry.json", replace(forged, signatures=good.signatures))
+    refused_registry(trust, signed_bundle, "signature is wrong")
+
+
+def test_an_expired_root_is_refused(signed_bundle: Path, trust: TrustFiles) -> None:
+    trust.root = replace(trust.root, expires=datetime(2020, 1, 1, tzinfo=UTC))
+    trust.write("root.1.json", trust.makers.root_signed(trust.root))
+    refused_registry(trust, signed_bundle, "root/v1 version 1 expired")
+
+
+def test_another_federations_root_is_refused(signed_bundle: Path, trust: TrustFiles) -> None:
+    trust.write("root.1.json", trust.makers.root_signed(replace(trust.root, expires=LATER - timedelta(1))))
+    refused_registry(trust, signed_bundle, "not the one that the anchor names")
+
+
+def test_a_registry_older_than_one_accepted_before_is_refused(signed_bundle: Path, trust: TrustFiles) -> None:
+    assert trust.verify(signed_bundle).exit_code == 0
+    trust.write("registry.json", trust.makers.root_signed(replace(trust.registry, version=2)))
+    refused_registry(trust, signed_bundle, "the registry has version 2; 3 is known")
+    officers = trust.registry.officers[1:]
+    trust.write("registry.json", trust.makers.root_signed(replace(trust.registry, officers=officers)))
+    refused_registry(trust, signed_bundle, "two different registries have version 3")
+    trust.write("registry.json", trust.makers.root_signed(replace(trust.registry, version=4)))
+    assert trust.verify(signed_bundle).exit_code == 0
+
+
+def test_an_expired_registry_is_still_what_an_older_one_is_measured_against(
+    signed_bundle: Path, trust: TrustFiles, tmp_path: Path
+) -> None:
+    assert trust.verify(signed_bundle).exit_code == 0
+    past = replace(trust.registry, version=9, expires=datetime(2020, 1, 1, tzinfo=UTC))
+    (kept,) = (tmp_path / "accepted").iterdir()
+    held = json.loads(kept.read_text())
+    kept.write_text(json.dumps(held | {"registry": b64u(trust.makers.root_signed(past).to_bytes())}))
+    refused_registry(trust, signed_bundle, "the registry has version 3; 9 is known")
+
+
+def test_a_root_that_was_replaced_vouches_for_nothing_any_more(
+    signed_bundle: Path, trust: TrustFiles
+) -> None:
+    """Ada's key was stolen: the next root is Bob's and Cyd's, and only Ada and Bob signed the registry."""
+    without_ada = tuple(key for key in trust.root.keys if key.person != "root.ada")
+    second = replace(trust.root, version=2, keys=without_ada)
+    trust.write("root.2.json", trust.makers.root_signed(second, ("root.ada", "root.bob", "root.cyd")))
+    both = ("root.1.json", "root.2.json")
+    refused_registry(trust, signed_bundle, "1 of the 2 persons", roots=both)
+    old = trust.makers.root_signed(trust.registry)
+    trust.write("registry.json", trust.makers.root_signed(trust.registry, ("root.bob", "root.cyd")))
+    assert trust.verify(signed_bundle, roots=both).exit_code == 0
+    trust.write("registry.json", old)
+    refused_registry(trust, signed_bundle, "1 of the 2 persons")
+    refused_registry(trust, signed_bundle, "is not the root 1 that was accepted", roots=both[::-1])
+
+
+def test_without_an_anchor_nothing_is_verified(signed_bundle: Path, trust: TrustFiles) -> None:
+    files = ("--registry", trust.folder / "registry.json", "--root", trust.folder / "root.1.json")
+    for given in (files, (*files[:2], "--anchor", trust.anchor)):
+        result = run("verify", signed_bundle, *given)
+        assert result.exit_code == 2
+        assert result.stdout == ""
+
+
+def test_damaged_memory_is_a_sentence(signed_bundle: Path, trust: TrustFiles, tmp_path: Path) -> None:
+    assert trust.verify(signed_bundle).exit_code == 0
+    (kept,) = (tmp_path / "accepted").iterdir()
+    for text in ("{", "{}", '{"registry":"","roots":[]}', '{"registry":1,"roots":["aa"]}'):
+        kept.write_text(text)
+        refused_registry(trust, signed_bundle, "is damaged")
+
+
+def test_a_rejection_keeps_the_policy_from_force(draft_file: Path, trust: TrustFiles, tmp_path: Path) -> None:
     bundle = tmp_path / "marac.json"
     run("draft", draft_file, "--out", bundle)
     sign(bundle, "police.siro", POLICE, "siro", "--reject", "--comment", "Retention is too long.")
-    verified = run("verify", bundle, "--registry", registry_file)
+    verified = trust.verify(bundle)
     assert verified.exit_code == 1
     assert "REJECTED: police.siro" in verified.stdout
 

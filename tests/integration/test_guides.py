@@ -26,7 +26,7 @@ from crypto.canonical import parse_strict
 from crypto.keys import VerifyKey
 from crypto.keystore import Keystore
 from policies.authoring import fill, placeholders, template_names
-from policies.codec import format_time
+from policies.codec import document_hash, format_time
 from policies.disclosure import BreakGlass
 from policies.enrolment import fingerprint
 from policies.ids import Line, Prose
@@ -143,6 +143,9 @@ async def test_the_ig_officers_walk(tmp_path: Path, monkeypatch: pytest.MonkeyPa
                 for officer in federation.registry.officers
             )
             (home / "registry.json").write_bytes(federation.new_registry(officers=officers).to_bytes())
+            (home / "root.1.json").write_bytes(federation.root_envelope.to_bytes())
+            monkeypatch.setenv("ANCHOR", document_hash(federation.root))
+            monkeypatch.setenv("TALLYSTICK_TRUST_DIR", str(tmp_path / "accepted"))
             broker = federation.broker()
             await broker.start()
             stack.push_async_callback(broker.stop)
@@ -300,9 +303,8 @@ def tallystick(line: str) -> None:
 
 def _found_federation() -> None:
     tallystick("officer new-key amira.json")
-    tallystick(
-        "federation init testshire --dir office --threshold 1 --root-key amira:police:amira.public.json"
-    )
+    init = "federation init testshire --dir office --threshold 1 --root-key amira:police:amira.public.json"
+    run(Block(((f"tallystick {init}", ("Root 1 fingerprint: ", "Anchor: ")),), 0))
     tallystick("federation sign-root --dir office --key keystore:amira.json#signing")
     tallystick("broker init broker --federation testshire --ip 127.0.0.1 --listen 127.0.0.1:0")
 
