@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -64,10 +64,19 @@ class Exchange:
     async def refresh_trust(self, source: TrustSource) -> bool:
         """Fetches newer trust documents; returns whether there were any.
 
+        Roots come a limited number at a time, and count by themselves; the registry is judged by the last.
+
         Raises:
             RefusedError: the broker cannot be reached, or what it hands over is not to be trusted.
         """
+        news = False
         roots, registry = await source.trust(self._trust.root_version)
+        while await self._offer(roots, b""):
+            news = True
+            roots, registry = await source.trust(self._trust.root_version)
+        return await self._offer((), registry) or news
+
+    async def _offer(self, roots: Sequence[bytes], registry: bytes) -> bool:
         try:
             return await self._trust.offer(roots, registry)
         except (PolicyError, CryptoError) as error:

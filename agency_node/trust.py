@@ -7,7 +7,7 @@ keys. A withheld registry expires, and without one in force the node refuses to 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import structlog
 
@@ -17,7 +17,7 @@ from agency_node.store.store import NodeStore, NodeTransaction
 from crypto.audit import AuditAction
 from crypto.envelope import Envelope
 from policies.codec import open_document
-from policies.errors import ExpiredError, TrustError
+from policies.errors import TrustError
 from policies.ids import AgencyId, Hash256
 from policies.registry import Registry
 from policies.root import Root
@@ -51,12 +51,7 @@ class TrustKeeper:
             registry = await tx.trust.registry()
         if not roots:
             raise NodeError("the node is not enrolled; run `tallystick node enrol` with the office's answer")
-        trusted = TrustedRegistry.from_anchor(roots[0], self._anchor)
-        for envelope in roots[1:]:
-            trusted = trusted.update_root(envelope)
-        if registry is not None:
-            trusted = _with_held_registry(trusted, registry, self._clock())
-        self._trusted = trusted
+        self._trusted = TrustedRegistry.replayed(self._anchor, roots, registry, self._clock())
 
     def registry(self, now: datetime) -> Registry:
         """The registry in force.
@@ -133,46 +128,26 @@ async def begin_trust(
 ) -> Registry:
     """Verifies an enrolment answer's trust documents from the anchor on and keeps them; returns the registry.
 
-    `check` may refuse the verified registry by raising; then nothing is kept. What is held already is kept:
-    enrolling again, for a new certificate, never goes back in versions.
+    `check` may refuse the verified registry by raising; then nothing is kept. The answer is measured against
+    what is held already: enrolling again, for a new certificate, never goes back in versions, and never to
+    root keys that were replaced.
 
     Raises:
-        TrustError: they do not lead from the anchor to a registry in force.
+        TrustError: they do not lead from the anchor to a registry in force, or to an older one.
     """
     if not roots:
         raise TrustError("the answer carries no root")
-    trusted = TrustedRegistry.from_anchor(roots[0], anchor)
-    steps = [(trusted.root.version, roots[0])]
-    for envelope in roots[1:]:
-        trusted = trusted.update_root(envelope)
-        steps.append((trusted.root.version, envelope))
     async with store.transaction() as tx:
         held = await tx.trust.roots()
-        held_registry = await tx.trust.registry()
-        if held[: len(steps)] != tuple(envelope for _, envelope in steps)[: len(held)]:
+        if any(mine != theirs for mine, theirs in zip(held, roots, strict=False)):
             raise TrustError("this node is enrolled under other roots; start with an empty data folder")
-        if held_registry is not None and len(held) <= len(steps):
-            trusted = _with_held_registry(trusted, held_registry, now)
+        trusted = TrustedRegistry.replayed(anchor, held or roots[:1], await tx.trust.registry(), now)
+        if not held:
+            await tx.trust.add_root(trusted.root.version, roots[0])
+        for envelope in roots[max(1, len(held)) :]:
+            trusted = trusted.update_root(envelope)
+            await tx.trust.add_root(trusted.root.version, envelope)
         trusted = trusted.update_registry(registry, now)
         check(trusted.current(now))
-        for version, envelope in steps[len(held) :]:
-            await tx.trust.add_root(version, envelope)
         await tx.trust.put_registry(trusted.current(now).version, registry)
     return trusted.current(now)
-
-
-def _with_held_registry(trusted: TrustedRegistry, registry: bytes, now: datetime) -> TrustedRegistry:
-    """The held registry, verified as of the last moment at which it was in time.
-
-    An expired one must be remembered too: it is what a rollback is measured against.
-    """
-    expires = open_document(Registry, Envelope.from_bytes(registry)).expires
-    moment = min(now, expires - timedelta(seconds=1), trusted.root.expires - timedelta(seconds=1))
-    try:
-        return trusted.update_registry(registry, moment)
-    except ExpiredError:
-        raise AssertionError("the moment lies before both expiries") from None
-    except TrustError as error:
-        # A root has replaced stolen keys since: what they signed is forgotten, as policies.trust says.
-        _log.warning("registry no longer trusted", reason=type(error).__name__)
-        return trusted

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import structlog
 
@@ -73,18 +74,15 @@ class TrustService:
                 held = ((first.root.version, anchor),)
             if held[0][1] != anchor:
                 raise TrustError("this database was begun with another root anchor; check `anchor`")
-            trusted = first
-            for _, envelope in held[1:]:
-                trusted = trusted.update_root(envelope)
             registry = await tx.trust.registry()
-        if registry is not None:
-            try:
-                trusted = trusted.update_registry(registry[1], self._clock())
-            except ExpiredError as error:
-                _log.warning("registry expired", reason=str(error))
-            except TrustError as error:
-                _log.warning("registry no longer trusted", reason=str(error))
-        self._trusted = trusted
+        now = self._clock()
+        self._trusted = TrustedRegistry.replayed(
+            Hash256(first.root_envelope.digest),
+            [envelope for _, envelope in held],
+            registry[1] if registry else None,
+            now,
+        )
+        self._warn_of_expiry(now)
         self._warn_of_key()
 
     def registry(self) -> Registry:
@@ -112,6 +110,14 @@ class TrustService:
             f"({registry.broker_verify_key.key_id[:16]}..., not {self._audit.verify_key.key_id[:16]}...): "
             "nobody can verify its log. Configure the listed key, or have the office list this one"
         )
+
+    def _warn_of_expiry(self, now: datetime) -> None:
+        state = self._state()
+        if state.registry is not None:
+            try:
+                state.current(now)
+            except ExpiredError as error:
+                _log.warning("registry expired", reason=str(error))
 
     def _warn_of_key(self) -> None:
         problem = self.key_problem()

@@ -12,8 +12,9 @@ seen and not
    below a `minimum_version` seen, same version only with the same content, not expired.
 4. `current(now)`: the registry, unless it or the root has expired since.
 
-Who starts anew from what was kept walks the roots again and takes up the last registry with
-`recall_registry`, before later roots and registries.
+`replayed` takes the same steps again from what was kept, so that a restart changes nothing: what an older
+registry is measured against is remembered when it has expired, and when a root has replaced one of its
+signers.
 
 Attacks: rollback and mix are refused in 3, freeze in 3 and 4. A fast-forward (stolen keys publish a version
 nobody can exceed) is recovered from by a root that replaces the stolen keys: when the keys that both roots
@@ -23,6 +24,7 @@ dropped.
 Values are immutable: every step returns a new `TrustedRegistry`, so a refused update changes nothing.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Self
@@ -66,6 +68,36 @@ class TrustedRegistry:
         _require_threshold(envelope, root, "its own")
         return cls(root, envelope)
 
+    @classmethod
+    def replayed(cls, anchor: Hash256, roots: Sequence[bytes], registry: bytes | None, now: datetime) -> Self:
+        """The state reached by `roots`, versions ascending, and by `registry`, the last one accepted.
+
+        The registry is shown to every root in turn, as of a moment at which both were in time, for the last
+        root need not be the one under which it was accepted. Expired or not, it stays what a rollback is
+        measured against, until a root drops that memory.
+
+        Raises:
+            TrustError: the roots do not follow from the anchor, or none of them signed the registry.
+        """
+        trusted = cls.from_anchor(roots[0], anchor)
+        signed, trusted = trusted._recalling(registry, now)
+        for envelope in roots[1:]:
+            again, trusted = trusted.update_root(envelope)._recalling(registry, now)
+            signed |= again
+        if registry is not None and not signed:
+            raise TrustError("the registry that is kept is signed by none of the roots that are kept")
+        return trusted
+
+    def _recalling(self, registry: bytes | None, now: datetime) -> tuple[bool, Self]:
+        """Whether this root signed a kept registry, and the state with it if so."""
+        if registry is None:
+            return False, self
+        expires = min(_open(Registry, _envelope(registry)).expires, self.root.expires)
+        try:
+            return True, self.update_registry(registry, min(now, expires - timedelta(seconds=1)))
+        except ThresholdError:
+            return False, self
+
     def update_root(self, root_bytes: bytes) -> Self:
         """Step to the next root."""
         envelope = _envelope(root_bytes)
@@ -94,19 +126,6 @@ class TrustedRegistry:
         self._require_newer(new, envelope)
         _require_unexpired(new, now)
         return replace(self, registry=new, registry_envelope=envelope)
-
-    def recall_registry(self, registry_bytes: bytes, now: datetime) -> Self:
-        """Take up again a registry that was accepted before, verified as of the last moment in its time.
-
-        An expired one counts too: it is what a rollback is measured against. One that the root no longer
-        vouches for is forgotten.
-        """
-        try:
-            expires = _open(Registry, _envelope(registry_bytes)).expires
-            moment = min(now, *(end - timedelta(seconds=1) for end in (expires, self.root.expires)))
-            return self.update_registry(registry_bytes, moment)
-        except TrustError:
-            return self
 
     def current(self, now: datetime) -> Registry:
         """The registry to rely on at `now`; raises TrustError if there is none, ExpiredError if its time is

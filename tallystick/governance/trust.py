@@ -50,20 +50,13 @@ def trusted_registry(
     given = tuple(path.read_bytes() for path in roots)
     known = held.roots if held else given[:1]
     _require_same(known, given)
-    trusted = _walk(TrustedRegistry.from_anchor(known[0], anchor), known[1:])
-    if held:
-        trusted = trusted.recall_registry(held.registry, now)
-    trusted = _walk(trusted, given[len(known) :])
+    trusted = TrustedRegistry.replayed(anchor, known, held.registry if held else None, now)
+    for root in given[len(known) :]:
+        trusted = trusted.update_root(root)
     accepted = _Accepted(max(known, given, key=len), registry.read_bytes())
     found = trusted.update_registry(accepted.registry, now).current(now)
     _remember(kept, accepted)
     return found
-
-
-def _walk(trusted: TrustedRegistry, roots: Sequence[bytes]) -> TrustedRegistry:
-    for root in roots:
-        trusted = trusted.update_root(root)
-    return trusted
 
 
 def _require_same(known: Sequence[bytes], given: Sequence[bytes]) -> None:

@@ -18,9 +18,11 @@ from crypto.audit import AuditAction
 from crypto.envelope import Envelope
 from policies.codec import envelope_of
 from policies.errors import RollbackError, ThresholdError, TrustError
-from policies.ids import Hash256
+from policies.ids import Hash256, PersonId
 from policies.registry import Registry
+from policies.root import Root, RootKey
 from protos.wire.errors import ErrorCode, RefusedError
+from protos.wire.limits import LIMITS
 from tests.simulator.node_audit import RecordedAudit
 from tests.simulator.policies import CARE, NOW, POLICE, FederationSimulator, key_of
 
@@ -102,6 +104,86 @@ async def test_rollback_is_refused_even_by_an_expired_memory(store: NodeStore) -
         await restarted.offer([], signed(SIM.registry(version=4, days=60)))
     assert await restarted.offer([], signed(SIM.registry(version=6, days=60)))
     assert restarted.registry(clock.now).version == 6
+
+
+def replacing(root: Root, *persons: str) -> Root:
+    """The root with new keys for some of its holders."""
+    return replace(
+        root,
+        keys=tuple(
+            RootKey(
+                PersonId(f"new.{item.person}"), item.organisation, key_of(f"new.{item.person}").verify_key
+            )
+            if item.person in persons
+            else item
+            for item in root.keys
+        ),
+    )
+
+
+async def test_rollback_is_refused_after_a_signer_was_replaced_and_a_restart(store: NodeStore) -> None:
+    """Two of three root holders stay, which is the threshold: what the third signed is still remembered."""
+    trust, _ = await keeper(store)
+    await trust.offer([], signed(SIM.registry(version=5)))
+    second = SIM.root_signed(replacing(SIM.root(version=2), "root.bob"), ["root.ada", "root.cyd"])
+    await trust.offer([second.to_bytes()], b"")
+    restarted, _ = await keeper(store)
+    assert restarted.registry(NOW) == trust.registry(NOW)
+    with pytest.raises(RollbackError):
+        await restarted.offer([], signed(SIM.registry(version=3), "root.ada", "root.cyd"))
+
+
+async def test_enrolling_again_never_goes_back(store: NodeStore) -> None:
+    """The answer is older than what the node has followed since: fewer roots, an older registry."""
+    trust, _ = await keeper(store)
+    await trust.offer([SIM.root_signed(SIM.root(version=2)).to_bytes()], signed(SIM.registry(version=5)))
+    with pytest.raises(RollbackError):
+        await begin_trust(
+            store, ANCHOR, [ROOT.to_bytes()], signed(SIM.registry(version=3)), NOW, lambda _: None
+        )
+    newer = signed(SIM.registry(version=6))
+    assert (await begin_trust(store, ANCHOR, [ROOT.to_bytes()], newer, NOW, lambda _: None)).version == 6
+    again, _ = await keeper(store)
+    assert (again.root_version, again.registry(NOW).version) == (2, 6)
+
+
+async def test_enrolling_again_refuses_root_keys_that_were_replaced(store: NodeStore) -> None:
+    trust, _ = await keeper(store)
+    second = replacing(SIM.root(version=2), "root.ada", "root.bob", "root.cyd")
+    new = ["new.root.ada", "new.root.bob"]
+    root = SIM.root_signed(second, ["root.ada", "root.bob", *new]).to_bytes()
+    await trust.offer([root], signed(SIM.registry(version=5), *new))
+    with pytest.raises(ThresholdError):
+        await begin_trust(
+            store, ANCHOR, [ROOT.to_bytes()], signed(SIM.registry(version=9)), NOW, lambda _: None
+        )
+    again, _ = await keeper(store)
+    assert again.registry(NOW).version == 5
+
+
+async def test_a_node_that_is_far_behind_catches_up_step_by_step(store: NodeStore) -> None:
+    """The broker gives so many roots an answer, with a registry that only the last of all roots signed."""
+    first = SIM.root()
+    roots = [ROOT.to_bytes()]
+    for version in range(2, LIMITS.roots_per_answer + 10):
+        holders = ["root.ada", "root.bob"]
+        if version == LIMITS.roots_per_answer + 5:
+            first = replacing(first, "root.bob")
+            holders = ["root.ada", "root.cyd"]
+        elif version > LIMITS.roots_per_answer + 5:
+            holders = ["root.ada", "new.root.bob"]
+        roots.append(SIM.root_signed(replace(first, version=version), holders).to_bytes())
+    newest = signed(SIM.registry(version=2), "root.ada", "new.root.bob")
+
+    class Broker:
+        async def trust(self, known_root_version: int) -> tuple[tuple[bytes, ...], bytes]:
+            return tuple(roots[known_root_version:][: LIMITS.roots_per_answer]), newest
+
+    trust, _ = await keeper(store)
+    exchange = Exchange(store, None, trust, None, Clock())  # type: ignore[arg-type] # only trust is used here
+    assert await exchange.refresh_trust(Broker())
+    assert (trust.root_version, trust.registry(NOW).version) == (len(roots), 2)
+    assert not await exchange.refresh_trust(Broker())
 
 
 async def test_expired_registry_refuses_everything(store: NodeStore) -> None:

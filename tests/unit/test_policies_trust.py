@@ -174,6 +174,38 @@ def test_a_rotation_that_keeps_the_keys_keeps_the_memory() -> None:
         trusted.update_registry(_bytes(SIMULATOR.registry(version=4)), NOW)
 
 
+def _replayed(roots: Sequence[bytes], registry: bytes | None) -> TrustedRegistry:
+    anchor = Hash256(Envelope.from_bytes(roots[0]).digest)
+    return TrustedRegistry.replayed(anchor, roots, registry, NOW + timedelta(days=31))
+
+
+def test_a_restart_changes_nothing_for_an_expired_registry_whose_signer_was_replaced() -> None:
+    """Ada and Cyd stay, which is the threshold, so the memory of what Ada and Bob signed stays too."""
+    first, kept = _bytes(SIMULATOR.root()), _bytes(SIMULATOR.registry(version=5, minimum_version=4))
+    dee = RootKey(PersonId("dee"), POLICE, key_of("root.dee").verify_key)
+    keys = tuple(dee if item.person == "root.bob" else item for item in SIMULATOR.root().keys)
+    second = _bytes(replace(SIMULATOR.root(2), keys=keys), "root.ada", "root.cyd")
+    running = _trusted(SIMULATOR.registry(version=5, minimum_version=4)).update_root(second)
+    restarted = _replayed([first, second], kept)
+    assert restarted == running
+    older = SIMULATOR.registry(version=4, minimum_version=4, days=60)
+    with pytest.raises(RollbackError):
+        restarted.update_registry(_bytes(older, "root.ada", "root.cyd"), NOW)
+
+
+def test_a_restart_does_not_undo_the_recovery_from_a_fast_forward() -> None:
+    stolen = _bytes(SIMULATOR.registry(version=2**40))
+    recovery = _bytes_by(ROTATED.root(2), ["root.ada", "root.bob", "root.dee", "root.eli"])
+    clean = _replayed([_bytes(SIMULATOR.root()), recovery], stolen)
+    assert clean.registry is None
+    assert clean.update_registry(_bytes(SIMULATOR.registry(version=2), "root.dee", "root.eli"), NOW).registry
+
+
+def test_a_kept_registry_that_no_root_signed_is_refused() -> None:
+    with pytest.raises(TrustError, match="none of the roots"):
+        _replayed([_bytes(SIMULATOR.root())], _bytes(SIMULATOR.registry(), "root.ada"))
+
+
 REGISTRIES: list[tuple[str, Registry, type[Exception] | None]] = [
     ("newer", SIMULATOR.registry(version=6, minimum_version=3), None),
     ("the same again", SIMULATOR.registry(version=5, minimum_version=3), None),
