@@ -48,6 +48,8 @@ from protos.wire.relay import ToAgency
 _log = structlog.get_logger("keying")
 #: How soon to look again while a key is being agreed, at first.
 _SOON_SECONDS = 0.25
+#: How many epochs a broker that lost its own is led through, to one that was never used.
+_LED_AT_MOST = 1_000
 #: A step of `KeyAgreement` that takes in a message.
 _Take = Callable[[KeyAgreement, Envelope, Mapping[AgencyId, VerifyKey]], KeyAgreement]
 
@@ -74,10 +76,14 @@ class KeyStatus:
     waiting_for: tuple[AgencyId, ...]
     fault: Fault | None
     culprit: AgencyId | None
+    #: Why the broker's epoch is refused; empty if it is not.
+    refusal: str = ""
 
     @property
     def shown(self) -> str:
         """The state for people, and who is to blame where it failed."""
+        if self.refusal:
+            return f"{self.state.value} ({self.refusal})"
         if self.fault is None:
             return self.state.value
         blamed = f" by {self.culprit}" if self.culprit else ""
@@ -85,7 +91,11 @@ class KeyStatus:
 
 
 class KeyRing:
-    """Linkage keys by linkage and epoch, encrypted at rest."""
+    """Linkage keys by linkage and epoch, encrypted at rest.
+
+    An epoch's key encodes only while no later epoch has begun. The one before is kept for the identity
+    evidence of requests that are under way.
+    """
 
     def __init__(self, wrapper: Wrapper) -> None:
         self._wrapper = wrapper
@@ -102,6 +112,36 @@ class KeyRing:
                 ErrorCode.EPOCH_NOT_OPEN, f"this node holds no key of epoch {epoch} of linkage {linkage_id}"
             )
         return agreement.key
+
+    async def encoding_key(self, tx: NodeTransaction, verified: VerifiedAgreement, epoch: int) -> bytes:
+        """The key to encode under: the newest epoch's, agreed on under the agreement in force.
+
+        Raises:
+            RefusedError: EPOCH_WENT_BACK, EPOCH_NOT_OPEN.
+        """
+        await self.require_not_over(tx, verified, epoch)
+        return await self.key(tx, verified.agreement.id, epoch)
+
+    async def require_not_over(self, tx: NodeTransaction, verified: VerifiedAgreement, epoch: int) -> None:
+        """Refuses an epoch that a broker names again after it ended, or under another agreement.
+
+        Its key may be suspected, or known to a participant who has left; and this node has signed a
+        commitment for it, beside which another one would pass for a lie.
+
+        Raises:
+            RefusedError: EPOCH_WENT_BACK.
+        """
+        linkage_id = verified.agreement.id
+        highest = await tx.epochs.highest(linkage_id)
+        held = await tx.epochs.get(linkage_id, epoch)
+        going_on = epoch == highest and held is not None and held.agreement_hash == verified.hash
+        if epoch <= highest and not going_on:
+            raise RefusedError(
+                ErrorCode.EPOCH_WENT_BACK,
+                f"the broker names epoch {epoch} of {linkage_id}, but that is over: {highest} was the last. "
+                "Ask the broker's operator. Only if its database was lost or restored, run "
+                f"`tallystick node rotate-key {linkage_id}`, which goes on to an epoch that was never used",
+            )
 
     async def agreement(self, tx: NodeTransaction, linkage_id: LinkageId, epoch: int) -> KeyAgreement | None:
         """One epoch's key agreement."""
@@ -149,6 +189,7 @@ class KeyingService:
         self._audit = audit
         self._clock = clock
         self._wake = asyncio.Event()
+        self._went_back: dict[LinkageId, str] = {}
         for purpose, kind, take in (
             ("key-commitment", KeyCommitment, KeyAgreement.take_commitment),
             ("key-contribution", KeyContribution, KeyAgreement.take_contribution),
@@ -198,16 +239,44 @@ class KeyingService:
                     raise
                 linkage = str(verified.agreement.id)
                 _log.warning("key agreement refused", linkage=linkage, code=str(refusal.code))
+                if refusal.code is ErrorCode.EPOCH_WENT_BACK:
+                    await self._note_went_back(verified, refusal.detail)
         return settled
 
+    async def _note_went_back(self, verified: VerifiedAgreement, detail: str) -> None:
+        """For the status page as long as it lasts; on record once."""
+        linkage_id = verified.agreement.id
+        if self._went_back.get(linkage_id) == detail:
+            return
+        self._went_back[linkage_id] = detail
+        _log.error("the broker names an epoch that is over", linkage=str(linkage_id), detail=detail)
+        async with self._store.transaction() as tx:
+            await self._audit.append(
+                tx,
+                AuditAction.EPOCH_FAILED,
+                actor=str(self._identity.agency),
+                policy=verified.hash,
+                body={
+                    "linkage": str(linkage_id),
+                    "epoch": await tx.epochs.highest(linkage_id),
+                    "fault": "epoch-went-back",
+                    "culprit": "broker",
+                },
+            )
+
     async def advance(self, broker: EpochSource, verified: VerifiedAgreement) -> KeyState | None:
-        """Does whatever can be done now for one linkage; returns the state, None while documents differ."""
+        """Does whatever can be done now for one linkage; returns the state, None while documents differ.
+
+        Raises:
+            RefusedError: EPOCH_WENT_BACK for an epoch that is over here; what the broker refuses.
+        """
         linkage_id = verified.agreement.id
         current = await broker.epoch(linkage_id)
         if current.agreement_hash != verified.hash:
             _log.info("broker and node hold different agreements", linkage=str(linkage_id))
             return None
         agreement = await self._step(verified, current.epoch)
+        self._went_back.pop(linkage_id, None)
         if agreement.complete and agreement.state is not KeyState.OPEN:
             agreement = await self._confirm(broker, agreement)
         if agreement.state is KeyState.OPEN:
@@ -215,15 +284,30 @@ class KeyingService:
         return agreement.state
 
     async def rotate(self, broker: EpochSource, linkage_id: LinkageId, reason: RotationReason) -> int:
-        """Asks for a new epoch and begins its key agreement; returns the epoch."""
+        """Asks for a new epoch and begins its key agreement; returns the epoch.
+
+        A broker that lost its epochs counts from 1 again. It is led on, epoch by epoch, to one that was never
+        used here.
+
+        Raises:
+            RefusedError: EPOCH_WENT_BACK for a broker that does not get there; what the broker refuses.
+        """
         now = self._clock()
         registry = self._registry_at(now)
         async with self._store.transaction() as tx:
             verified = await self._book.agreement(tx, linkage_id, registry, now)
-        current = await broker.epoch(linkage_id)
-        epoch = await broker.rotate(linkage_id, current.epoch, reason)
-        await self.advance(broker, verified)
-        return epoch
+            highest = await tx.epochs.highest(linkage_id)
+        epoch = (await broker.epoch(linkage_id)).epoch
+        for _ in range(_LED_AT_MOST):
+            epoch = await broker.rotate(linkage_id, epoch, reason)
+            if epoch > highest:
+                await self.advance(broker, verified)
+                return epoch
+        raise RefusedError(
+            ErrorCode.EPOCH_WENT_BACK,
+            f"the broker does not get beyond epoch {highest} of {linkage_id}, the last one here; "
+            "ask its operator, and agree on a linkage with another id if that cannot be mended",
+        )
 
     async def statuses(self) -> tuple[KeyStatus, ...]:
         """The newest epoch of every linkage."""
@@ -234,7 +318,8 @@ class KeyingService:
             for verified in await self._book.agreements(tx, registry, now):
                 agreement = await self._ring.newest(tx, verified.agreement.id)
                 if agreement is not None:
-                    found.append(_status(agreement))
+                    refusal = self._went_back.get(verified.agreement.id, "")
+                    found.append(_status(agreement, refusal))
         return tuple(found)
 
     async def _step(self, verified: VerifiedAgreement, epoch: int) -> KeyAgreement:
@@ -243,6 +328,7 @@ class KeyingService:
         registry = self._registry_at(now)
         linkage_id = verified.agreement.id
         async with self._store.transaction() as tx:
+            await self._ring.require_not_over(tx, verified, epoch)
             agreement = await self._ring.agreement(tx, linkage_id, epoch)
             if agreement is None:
                 terms = Terms(
@@ -376,7 +462,7 @@ def _keys(registry: Registry, members: tuple[AgencyId, ...]) -> dict[AgencyId, V
     return {member: agency.node_verify_key for member, agency in listed.items() if agency is not None}
 
 
-def _status(agreement: KeyAgreement) -> KeyStatus:
+def _status(agreement: KeyAgreement, refusal: str) -> KeyStatus:
     return KeyStatus(
         agreement.terms.linkage,
         agreement.terms.epoch,
@@ -384,4 +470,5 @@ def _status(agreement: KeyAgreement) -> KeyStatus:
         agreement.waiting_for,
         agreement.fault,
         agreement.culprit,
+        refusal,
     )

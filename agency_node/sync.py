@@ -140,22 +140,23 @@ class SyncService:
 
         Raises:
             RefusedError: EPOCH_NOT_OPEN while the key is being agreed on; PROBING_SUSPECTED while an upload
-                is held; what else the broker refuses.
+                is held; EPOCH_WENT_BACK where the broker names an epoch that is over; what else the broker
+                refuses.
             MappingError, SourceError: the agency's data cannot be read.
         """
         if self._busy.locked():
             raise RefusedError(ErrorCode.RATE_LIMITED, "another upload is being prepared; wait for it")
         async with self._busy:
             verified = await self._agreement(linkage_id)
-            epoch = await self._open_epoch(broker, verified.agreement)
+            epoch = await self._open_epoch(broker, verified)
             try:
-                await self._resume(broker, verified, epoch, report)
+                await self._resume(broker, linkage_id, epoch, report)
             except RefusedError as refusal:
                 if refusal.code is not ErrorCode.PROBING_SUSPECTED or not full:
                     raise
                 await self._give_up(linkage_id)
             counts = await self._prepare(verified, epoch, report, full=full)
-            await self._resume(broker, verified, epoch, report)
+            await self._resume(broker, linkage_id, epoch, report)
             final = Progress("done", counts.get("rows_sent", 0), counts.get("rows_sent", 0), counts)
             await report(final)
             return final
@@ -172,8 +173,16 @@ class SyncService:
         async with self._store.transaction() as tx:
             return await self._book.agreement(tx, linkage_id, registry, now)
 
-    async def _open_epoch(self, broker: UploadTarget, agreement: LinkageAgreement) -> int:
+    async def _open_epoch(self, broker: UploadTarget, verified: VerifiedAgreement) -> int:
+        agreement = verified.agreement
         current = await broker.epoch(agreement.id)
+        if current.agreement_hash != verified.hash:
+            raise RefusedError(
+                ErrorCode.EPOCH_NOT_OPEN,
+                f"broker and node hold different agreements of {agreement.id}; try again in a minute",
+            )
+        async with self._store.transaction() as tx:
+            await self._ring.require_not_over(tx, verified, current.epoch)
         if current.state is not EpochState.OPEN:
             waiting = sorted({str(agency) for agency in agreement.agencies} - set(current.confirmed_by))
             missing = f"; not confirmed yet by {', '.join(waiting)}" if waiting else ""
@@ -190,7 +199,7 @@ class SyncService:
     ) -> dict[str, int]:
         agreement = verified.agreement
         async with self._store.transaction() as tx:
-            key = await self._ring.key(tx, agreement.id, epoch)
+            key = await self._ring.encoding_key(tx, verified, epoch)
             first = not await tx.handles.any_uploaded(agreement.id, epoch)
         mode = UploadMode.FULL if full or first else UploadMode.DELTA
         encoding = _Encoding.of(agreement, key, epoch, self._settings.on_invalid_value)
@@ -305,16 +314,21 @@ class SyncService:
 
     # -- sending
 
-    async def _resume(
-        self, broker: UploadTarget, verified: VerifiedAgreement, epoch: int, report: Report
-    ) -> None:
-        """Sends the spooled upload, if there is one that still fits; a spool that was never sealed goes."""
-        agreement = verified.agreement
+    async def _resume(self, broker: UploadTarget, linkage_id: LinkageId, epoch: int, report: Report) -> None:
+        """Sends the spooled upload, if there is one that still fits; a spool that was never sealed goes.
+
+        Reading and encoding may have taken hours, so agreement and epoch are looked at again.
+        """
+        verified = await self._agreement(linkage_id)
         async with self._store.transaction() as tx:
-            upload = await tx.uploads.current(agreement.id)
+            if await tx.epochs.highest(linkage_id) > epoch:
+                raise RefusedError(ErrorCode.WRONG_EPOCH, f"epoch {epoch} ended meanwhile; upload again")
+            await self._ring.encoding_key(tx, verified, epoch)
+            upload = await tx.uploads.current(linkage_id)
             if upload is None:
                 return
-            fits = upload.sealed and upload.epoch == epoch and upload.schema_hash == agreement.schema_hash
+            schema_hash = verified.agreement.schema_hash
+            fits = upload.sealed and upload.epoch == epoch and upload.schema_hash == schema_hash
             if not fits or upload.batch_count == 0:
                 await tx.uploads.forget(upload.upload_id)
                 return

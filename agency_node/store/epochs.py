@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from agency_node.model import EpochKey, KeyState
-from agency_node.store.schema import EPOCHS
+from agency_node.store.schema import EPOCH_MARKS, EPOCHS
 from policies.ids import LinkageId
 
 
@@ -30,8 +30,14 @@ class EpochRepository:
         row = (await self._session.execute(query)).one_or_none()
         return None if row is None else _entry(row)
 
+    async def highest(self, linkage_id: LinkageId) -> int:
+        """The highest epoch that was ever begun here, even if its key is gone; 0 before the first."""
+        mark = sa.select(EPOCH_MARKS.c.epoch).where(EPOCH_MARKS.c.linkage_id == linkage_id)
+        return int(await self._session.scalar(mark) or 0)
+
     async def put(self, entry: EpochKey) -> None:
-        """Keeps the key agreement's newest state."""
+        """Keeps the key agreement's newest state, and that its epoch has begun."""
+        await self._mark(entry.linkage_id, entry.epoch)
         await self._session.execute(
             sa.delete(EPOCHS).where(EPOCHS.c.linkage_id == entry.linkage_id, EPOCHS.c.epoch == entry.epoch)
         )
@@ -45,6 +51,13 @@ class EpochRepository:
                 updated=int(entry.updated.timestamp()),
             )
         )
+
+    async def _mark(self, linkage_id: LinkageId, epoch: int) -> None:
+        if epoch > await self.highest(linkage_id):
+            await self._session.execute(sa.delete(EPOCH_MARKS).where(EPOCH_MARKS.c.linkage_id == linkage_id))
+            await self._session.execute(
+                sa.insert(EPOCH_MARKS).values(linkage_id=str(linkage_id), epoch=epoch)
+            )
 
     async def forget_before(self, linkage_id: LinkageId, epoch: int) -> None:
         """Deletes the keys of epochs before `epoch`: their encodings exist no more."""

@@ -73,6 +73,14 @@ EPOCHS = sa.Table(
     sa.Column("updated", TIME, nullable=False),
 )
 
+# The highest epoch that was ever begun here: it outlives the keys.
+EPOCH_MARKS = sa.Table(
+    "epoch_marks",
+    METADATA,
+    sa.Column("linkage_id", sa.String(64), primary_key=True),
+    sa.Column("epoch", sa.BigInteger, nullable=False),
+)
+
 HANDLES = sa.Table(
     "handles",
     METADATA,

@@ -61,6 +61,7 @@ class ErrorCode(StrEnum):
     BATCH_INVALID = "TS4014"
     NOTHING_TO_MATCH = "TS4015"
     PROBING_SUSPECTED = "TS4016"
+    EPOCH_WENT_BACK = "TS4017"
 
     MESSAGE_REPLAYED = "TS5001"
     MAILBOX_FULL = "TS5002"
@@ -171,6 +172,9 @@ CATALOGUE: dict[ErrorCode, CatalogueEntry] = {
     ),
     ErrorCode.PROBING_SUSPECTED: CatalogueEntry(
         _S.RESOURCE_EXHAUSTED, "The encodings look like probing; an officer must look at this."
+    ),
+    ErrorCode.EPOCH_WENT_BACK: CatalogueEntry(
+        _S.FAILED_PRECONDITION, "The broker names an epoch that is over."
     ),
     ErrorCode.MESSAGE_REPLAYED: CatalogueEntry(
         _S.ALREADY_EXISTS, "A message id was used again for another message."

@@ -78,6 +78,12 @@ class NodeStoreConformance:
             assert await tx.epochs.get(LINKAGE, 2) == keys[1]
             assert await tx.epochs.newest(LINKAGE) == keys[2]
             assert await tx.epochs.newest(OTHER) is None
+            await tx.epochs.put(keys[1])
+            await tx.epochs.forget_before(LINKAGE, 9)
+        async with store.transaction() as tx:
+            assert await tx.epochs.newest(LINKAGE) is None
+            assert await tx.epochs.highest(LINKAGE) == 3
+            assert await tx.epochs.highest(OTHER) == 0
 
     async def test_handles_by_subject_handle_and_range(self, store: NodeStore) -> None:
         a, b, decoy = SubjectId("a"), SubjectId("b"), SubjectId("tallystick:decoy:0")

@@ -1,0 +1,28 @@
+"""The highest epoch of each linkage, which outlives the keys"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0010"
+down_revision = "0005"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Makes the change."""
+    op.create_table(
+        "epoch_marks",
+        sa.Column("linkage_id", sa.String(length=64), nullable=False),
+        sa.Column("epoch", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("linkage_id", name=op.f("pk_epoch_marks")),
+    )
+    op.execute(
+        "INSERT INTO epoch_marks (linkage_id, epoch) "
+        "SELECT linkage_id, MAX(epoch) FROM epochs GROUP BY linkage_id"
+    )
+
+
+def downgrade() -> None:
+    """Takes it back."""
+    op.drop_table("epoch_marks")
