@@ -7,6 +7,8 @@ NodeError            the node cannot do what it was told; the message says why a
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from protos.wire.terminal import TerminalError
 
 
@@ -19,4 +21,8 @@ class NodeConfigError(NodeError):
 
 
 class RetryLaterError(NodeError):
-    """A message cannot have its effect yet; it is tried again later."""
+    """A message cannot have its effect yet; it is tried again later, and refused after `patience`."""
+
+    def __init__(self, message: str, patience: timedelta = timedelta(days=1)) -> None:
+        super().__init__(message)
+        self.patience = patience

@@ -37,6 +37,7 @@ from crypto.audit import AuditAction
 from crypto.derive import CONTRIBUTION_BYTES
 from crypto.envelope import Envelope
 from crypto.keys import VerifyKey
+from policies.agreement import LinkageAgreement
 from policies.codec import open_document
 from policies.ids import AgencyId, LinkageId
 from policies.registry import Registry
@@ -48,6 +49,8 @@ from protos.wire.relay import ToAgency
 _log = structlog.get_logger("keying")
 #: How soon to look again while a key is being agreed, at first.
 _SOON_SECONDS = 0.25
+#: How long another node may be ahead of this one: until trust, documents and epoch have been fetched.
+_EARLY_AT_MOST = timedelta(minutes=15)
 #: How many epochs a broker that lost its own is led through, to one that was never used.
 _LED_AT_MOST = 1_000
 #: A step of `KeyAgreement` that takes in a message.
@@ -408,8 +411,8 @@ class KeyingService:
         """The agreement that a message is about; None if that epoch is over.
 
         Raises:
-            RefusedError: the sender is not the author. RetryLaterError: this node does not know of the epoch
-                yet.
+            RefusedError: the sender is not the author, or none of it concerns this node. RetryLaterError:
+                this node does not know of the epoch yet.
         """
         if document.agency != message.sender:
             raise RefusedError(
@@ -420,11 +423,30 @@ class KeyingService:
         agreement = await self._ring.agreement(tx, document.linkage, document.epoch)
         if agreement is not None:
             return agreement, _keys(registry, agreement.terms.members)
-        newest = await self._ring.newest(tx, document.linkage)
-        if newest is not None and newest.terms.epoch > document.epoch:
+        if document.epoch <= await tx.epochs.highest(document.linkage):
             return None, {}
+        await self._require_concerned(tx, document)
         self.nudge()
-        raise RetryLaterError(f"epoch {document.epoch} of {document.linkage} is not known here yet")
+        raise RetryLaterError(
+            f"epoch {document.epoch} of {document.linkage} is not known here yet", _EARLY_AT_MOST
+        )
+
+    async def _require_concerned(self, tx: NodeTransaction, document: KeyDocument) -> None:
+        """Refuses a message about a linkage in which its author, or this node, takes no part.
+
+        An agreement that is not held here may have been published this minute.
+        """
+        bundle = await tx.documents.get(document.agreement_hash)
+        if bundle is None:
+            return
+        agreement = open_document(LinkageAgreement, Envelope.from_bytes(bundle.document))
+        if agreement.id != document.linkage:
+            raise RefusedError(ErrorCode.LINKAGE_UNKNOWN, "a key message names another agreement's linkage")
+        if not {document.agency, self._identity.agency} <= set(agreement.agencies):
+            raise RefusedError(
+                ErrorCode.NOT_A_PARTICIPANT,
+                f"{document.agency} sent a key message about {document.linkage}, but is no participant",
+            )
 
     async def _keep(self, tx: NodeTransaction, before: KeyAgreement, after: KeyAgreement) -> None:
         if after == before:

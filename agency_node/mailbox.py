@@ -8,13 +8,15 @@ twice.
 
 A message that does not open, or is not signed by whom the broker says, is put into the audit log,
 acknowledged and dropped. One whose handler refuses it likewise. One that is too early (`RetryLaterError`) or
-meets a fault waits aside and is tried again, while others pass.
+meets a fault waits aside and is tried again, while others pass; when it has waited for too long, or too many
+of its sender's wait already, it is refused too.
 """
 
 from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -23,6 +25,7 @@ from typing import Protocol
 
 import structlog
 
+from agency_node.deferred import DEFERRED_AT_MOST, DeferredMessages
 from agency_node.errors import RetryLaterError
 from agency_node.model import CarriedRelease, OutboxItem
 from agency_node.ports import AuditSink, Clock, NodeIdentity
@@ -62,8 +65,12 @@ PURPOSES = frozenset(
 DEFAULT_LIFETIME = timedelta(days=7)
 #: The broker keeps nothing longer, so that a copy of an older message can only be a replay that it refuses.
 REMEMBERED = timedelta(seconds=2 * LIMITS.relay_ttl_seconds)
-_DEFERRED_AT_MOST = 1_000
-_RETRY_FIRST, _RETRY_MOST = 0.5, 60.0
+_RETRY_SECONDS = 0.5
+_RETRY_MOST = 60.0
+#: Before a message is refused for waiting too long it was tried so often, over some minutes of a connection.
+_TRIES_AT_LEAST = 10
+#: How long a message waits that meets a fault of this node.
+_FAULT_PATIENCE = timedelta(days=3)
 #: Refusals after which sending again could not help.
 _HOPELESS = frozenset(
     {
@@ -142,7 +149,7 @@ class Mailbox:
         self._undeliverable: dict[str, Undeliverable] = {}
         self._guards: dict[str, SendingGuard] = {}
         self._outgoing = asyncio.Event()
-        self._deferred: dict[tuple[str, str], tuple[IncomingMessage, int]] = {}
+        self._deferred = DeferredMessages()
 
     def on(self, purpose: str, handler: Handler) -> None:
         """Hands messages of a purpose to `handler`, in the transaction that notes them as received."""
@@ -297,46 +304,61 @@ class Mailbox:
         finally:
             retry.cancel()
             await asyncio.gather(retry, return_exceptions=True)
-            # Whatever waits aside is unacknowledged and comes again with the next connection.
-            self._deferred.clear()
+            self._deferred.connection_ended()
 
-    async def take(self, relay: Relay, incoming: IncomingMessage, attempt: int = 0) -> None:
+    async def take(self, relay: Relay, incoming: IncomingMessage) -> None:
         """Lets one message have its effect, once, and acknowledges it; or puts it aside for later."""
-        key = (incoming.sender, incoming.message_id)
         try:
             await self._process(incoming)
-        except (RetryLaterError, RefusedError):
-            self._defer(key, incoming, attempt)
-            return
         except Exception as error:  # noqa: BLE001 - a fault of this node must not lose the message
-            _log.error("message failed", purpose=incoming.purpose, exc_info=error)
-            self._defer(key, incoming, attempt)
-            return
-        self._deferred.pop(key, None)
+            if await self._waits(incoming, error):
+                return
+        self._deferred.release(incoming)
         await relay.acknowledge([incoming.message_id])
 
-    def _defer(self, key: tuple[str, str], incoming: IncomingMessage, attempt: int) -> None:
-        if key in self._deferred or len(self._deferred) < _DEFERRED_AT_MOST:
-            self._deferred[key] = (incoming, attempt + 1)
+    async def _waits(self, incoming: IncomingMessage, error: Exception) -> bool:
+        """Whether a message that came too early waits for another try; otherwise it was refused for good.
+
+        One that finds no room stays at the broker and comes again with the next connection, if it is this
+        node that cannot take it in; if it is too early, it is refused.
+        """
+        now = self._clock()
+        patience = _patience(error)
+        if not isinstance(error, (RetryLaterError, RefusedError)):
+            _log.error("message failed", purpose=incoming.purpose, exc_info=error)
+        held = self._deferred.hold(incoming, now, time.monotonic(), self._share(now))
+        if held is None:
+            if not isinstance(error, RetryLaterError):
+                return True
+            reason = RefusedError(ErrorCode.MAILBOX_FULL, "too many messages of its sender wait here")
+        elif patience is None or held.tries < _TRIES_AT_LEAST or now - held.since < patience:
+            return True
+        else:
+            reason = RefusedError(ErrorCode.MESSAGE_EXPIRED, "what it waited for did not come in time")
+        await self._drop(incoming, _sender(incoming), reason, now)
+        return False
+
+    def _share(self, now: datetime) -> int:
+        """How many messages of one sender may wait here."""
+        try:
+            return max(1, DEFERRED_AT_MOST // max(1, len(self._registry_at(now).agencies)))
+        except RefusedError:
+            return DEFERRED_AT_MOST
 
     async def _retry_loop(self, relay: Relay) -> None:
-        wait = _RETRY_FIRST
         while True:
-            await asyncio.sleep(wait)
-            before = len(self._deferred)
-            for incoming, attempt in list(self._deferred.values()):
+            await asyncio.sleep(_RETRY_SECONDS)
+            for incoming in self._deferred.due(time.monotonic()):
                 try:
-                    await self.take(relay, incoming, attempt)
+                    await self.take(relay, incoming)
                 except RefusedError:
                     break  # the connection is gone; the receiving side notices too
-            wait = _RETRY_FIRST if len(self._deferred) < before else min(_RETRY_MOST, wait * 2)
+                except Exception as error:  # noqa: BLE001 - one message's fault must not stop the others
+                    _log.error("message failed", purpose=incoming.purpose, exc_info=error)
 
     async def _process(self, incoming: IncomingMessage) -> None:
         now = self._clock()
-        try:
-            sender = AgencyId(incoming.sender)
-        except IdError:
-            sender = AgencyId("unknown")
+        sender = _sender(incoming)
         registry = self._registry_at(now)
         async with self._store.transaction() as tx:
             if await tx.inbox.seen(sender, incoming.message_id):
@@ -392,7 +414,7 @@ class Mailbox:
     async def _drop(
         self, incoming: IncomingMessage, sender: AgencyId, refusal: RefusedError, now: datetime
     ) -> None:
-        _log.warning("message refused", purpose=incoming.purpose, code=str(refusal.code))
+        _log.warning("message refused", sender=str(sender), purpose=incoming.purpose, code=str(refusal.code))
         async with self._store.transaction() as tx:
             await tx.inbox.note(sender, incoming.message_id, now)
             await self._audit.append(
@@ -410,3 +432,17 @@ class Mailbox:
         """Deletes the notes of messages that the broker could not deliver any more."""
         async with self._store.transaction() as tx:
             await tx.inbox.forget_before(self._clock() - REMEMBERED)
+
+
+def _sender(incoming: IncomingMessage) -> AgencyId:
+    try:
+        return AgencyId(incoming.sender)
+    except IdError:
+        return AgencyId("unknown")
+
+
+def _patience(error: Exception) -> timedelta | None:
+    """How long a message may wait after an error; None: until its sender or the broker gives it up."""
+    if isinstance(error, RetryLaterError):
+        return error.patience
+    return None if isinstance(error, RefusedError) else _FAULT_PATIENCE

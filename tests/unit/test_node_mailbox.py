@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from agency_node import migrations
+from agency_node.deferred import DeferredMessages
 from agency_node.errors import RetryLaterError
 from agency_node.keys import NodeKeys, Wrapper
 from agency_node.mailbox import Mailbox, OpenedMessage
@@ -23,8 +24,8 @@ from policies.registry import Registry
 from protos.wire.errors import ErrorCode, RefusedError
 from protos.wire.relay import IncomingMessage, ToAgency
 from tests.simulator.node_audit import RecordedAudit
-from tests.simulator.policies import CARE, FEDERATION, NOW, POLICE, FederationSimulator, key_of
-from tests.simulator.relay import RelayHub
+from tests.simulator.policies import CARE, FEDERATION, NHS, NOW, POLICE, FederationSimulator, key_of
+from tests.simulator.relay import RelayHub, RelayPort
 
 PURPOSE = "disclosure-request"
 TYPE = "application/vnd.tallystick.test.v1+json"
@@ -49,7 +50,7 @@ class World:
     def __init__(self) -> None:
         self.now = NOW
         self.hub = RelayHub()
-        self.sealing = {name: generate_sealing_key("x25519") for name in (POLICE, CARE)}
+        self.sealing = {name: generate_sealing_key("x25519") for name in (POLICE, CARE, NHS)}
         base = FederationSimulator().registry()
         self.registry: Registry | None = replace(
             base,
@@ -287,6 +288,112 @@ async def test_handler_and_note_are_one_transaction(pair: tuple[World, Side, Sid
     assert calls == 3
     assert nhs_like.audit.entries == []
     await nhs_like.store.close()
+
+
+async def tried(side: Side, port: RelayPort, message: IncomingMessage, times: int = 10) -> None:
+    for _ in range(times):
+        await side.mailbox.take(port, message)
+
+
+async def test_what_comes_too_early_is_refused_when_its_patience_is_over(
+    pair: tuple[World, Side, Side],
+) -> None:
+    world, police, care = pair
+
+    async def early(_tx: NodeTransaction, message: OpenedMessage) -> None:
+        if message.envelope.payload == b"fault":
+            raise RuntimeError("a fault")
+        patience = {b"key": {"patience": timedelta(minutes=15)}}.get(message.envelope.payload, {})
+        raise RetryLaterError("too early", **patience)
+
+    care.mailbox._handlers[PURPOSE] = early
+    ids = [await police.post(text, CARE) for text in (b"key", b"push", b"fault")]
+    await police.mailbox.send_due(world.hub.port(POLICE))
+    port, messages = world.hub.port(CARE), list(world.hub.waiting[CARE])
+    refused: list[str] = []
+    for passed, expected in (
+        (timedelta(minutes=14), []),
+        (timedelta(minutes=2), ids[:1]),
+        (timedelta(hours=20), ids[:1]),
+        (timedelta(hours=4), ids[:2]),
+        (timedelta(days=3), ids),
+    ):
+        for message in messages:
+            if message.message_id not in refused:
+                await tried(care, port, message)
+        world.now += passed
+        for message in messages:
+            if message.message_id not in refused:
+                await tried(care, port, message, 1)
+        refused = port.acknowledged
+        assert refused == expected
+    codes = [body["code"] for _, body in care.audit.entries]
+    assert codes == [str(ErrorCode.MESSAGE_EXPIRED)] * 3
+    assert len(care.mailbox._deferred) == 0
+
+
+async def test_a_lost_connection_does_not_use_up_a_messages_patience(pair: tuple[World, Side, Side]) -> None:
+    world, police, care = pair
+
+    async def early(_tx: NodeTransaction, _message: OpenedMessage) -> None:
+        raise RetryLaterError("too early", timedelta(minutes=15))
+
+    care.mailbox._handlers[PURPOSE] = early
+    await police.post(b"key", CARE)
+    await police.mailbox.send_due(world.hub.port(POLICE))
+    (message,) = world.hub.waiting[CARE]
+    await tried(care, world.hub.port(CARE), message)
+    assert await drain(world, care, CARE) == []  # the end of a connection
+    world.now += timedelta(hours=1)
+    assert await drain(world, care, CARE) == []
+    await tried(care, world.hub.port(CARE), message)
+    assert world.hub.waiting[CARE] == []
+
+
+async def test_one_senders_early_messages_take_no_place_of_anothers(
+    pair: tuple[World, Side, Side], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, police, care = pair
+    assert world.registry is not None
+    monkeypatch.setattr("agency_node.mailbox.DEFERRED_AT_MOST", 2 * len(world.registry.agencies))
+    ready: list[bytes] = []
+
+    async def handler(_tx: NodeTransaction, message: OpenedMessage) -> None:
+        if not ready:
+            raise RetryLaterError("too early")
+        ready.append(message.envelope.payload)
+
+    care.mailbox._handlers[PURPOSE] = handler
+    nhs = await world.side(NHS, tmp_path / "nhs.db")
+    for number in range(5):
+        await police.post(b"flood %d" % number, CARE)
+    await nhs.post(b"honest", CARE, signer="node nhs")
+    await police.mailbox.send_due(world.hub.port(POLICE))
+    await nhs.mailbox.send_due(world.hub.port(NHS))
+    assert len(await drain(world, care, CARE)) == 3
+    assert [body["code"] for _, body in care.audit.entries] == [str(ErrorCode.MAILBOX_FULL)] * 3
+    ready.append(b"now")
+    assert len(await drain(world, care, CARE)) == 3
+    assert ready == [b"now", b"flood 0", b"flood 1", b"honest"]
+    await nhs.store.close()
+
+
+def test_each_deferred_message_is_tried_later_and_later_and_few_at_once() -> None:
+    deferred = DeferredMessages()
+    messages = [IncomingMessage(f"{n:032x}", "police", PURPOSE, b"", None) for n in range(120)]
+    for message in messages:
+        assert deferred.hold(message, NOW, 0.0, 200) is not None
+    assert deferred.due(0.4) == []
+    assert deferred.due(0.5) == messages[:50]
+    waits = []
+    for _ in range(10):
+        held = deferred.hold(messages[0], NOW, 100.0, 200)
+        assert held is not None
+        waits.append(held.due - 100.0)
+    assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 60, 60]
+    deferred.release(messages[0])
+    assert deferred.hold(messages[0], NOW, 0.0, 119) is None
+    assert len(deferred) == 119
 
 
 async def test_without_a_registry_in_force_messages_wait(pair: tuple[World, Side, Side]) -> None:
