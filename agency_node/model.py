@@ -74,6 +74,17 @@ class CarriedRelease:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerLog:
+    """How another agency's log has fared here as its witness."""
+
+    peer: AgencyId
+    #: When a head was last cosigned, or, before the first, when one was first looked for.
+    valid: datetime
+    #: How many heads were refused since.
+    refused: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class OutboxItem:
     """A sealed message that waits to be accepted by the broker."""
 

@@ -63,6 +63,16 @@ AUDIT_WITNESSES = sa.Table(
     sa.Column("note", sa.LargeBinary, nullable=False),
 )
 
+PEER_LOGS = sa.Table(
+    "peer_logs",
+    METADATA,
+    sa.Column("peer", sa.String(64), primary_key=True),
+    # When a head was last cosigned here, or looked for first.
+    sa.Column("valid", TIME, nullable=False),
+    # How many heads were refused since.
+    sa.Column("refused", sa.Integer, nullable=False),
+)
+
 REQUESTS = sa.Table(
     "disclosure_requests",
     METADATA,

@@ -20,6 +20,7 @@ from agency_node.store.handles import HandleRepository
 from agency_node.store.links import LinkRepository
 from agency_node.store.mail import InboxRepository, OutboxRepository
 from agency_node.store.orders import OrderRepository
+from agency_node.store.peer_logs import PeerLogRepository
 from agency_node.store.releases import ReleaseRepository, RetentionRepository
 from agency_node.store.requests import ApprovalRepository, EmergencyRepository, RequestRepository
 from agency_node.store.supervision import ConflictRepository, PushRepository, SupervisionRepository
@@ -40,6 +41,7 @@ class NodeTransaction:
         self.outbox = OutboxRepository(session)
         self.inbox = InboxRepository(session)
         self.audit = AuditRepository(session)
+        self.peer_logs = PeerLogRepository(session)
         self.requests = RequestRepository(session)
         self.approvals = ApprovalRepository(session)
         self.emergencies = EmergencyRepository(session)

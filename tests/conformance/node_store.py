@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from agency_node.model import CarriedRelease, EpochKey, KeyState, KnownLink, OutboxItem, Upload
+from agency_node.model import CarriedRelease, EpochKey, KeyState, KnownLink, OutboxItem, PeerLog, Upload
 from agency_node.store.store import NodeStore
 from agency_node.subjects import SubjectId
 from policies.ids import AgencyId, LinkageId
@@ -84,6 +84,16 @@ class NodeStoreConformance:
             assert await tx.epochs.newest(LINKAGE) is None
             assert await tx.epochs.highest(LINKAGE) == 3
             assert await tx.epochs.highest(OTHER) == 0
+
+    async def test_peer_logs(self, store: NodeStore) -> None:
+        async with store.transaction() as tx:
+            assert await tx.peer_logs.get(CARE) is None
+            await tx.peer_logs.put(PeerLog(POLICE, NOW))
+            await tx.peer_logs.put(PeerLog(CARE, NOW))
+            await tx.peer_logs.put(PeerLog(CARE, NOW + timedelta(days=1), 2))
+        async with store.transaction() as tx:
+            assert await tx.peer_logs.get(CARE) == PeerLog(CARE, NOW + timedelta(days=1), 2)
+            assert await tx.peer_logs.get(POLICE) == PeerLog(POLICE, NOW)
 
     async def test_handles_by_subject_handle_and_range(self, store: NodeStore) -> None:
         a, b, decoy = SubjectId("a"), SubjectId("b"), SubjectId("tallystick:decoy:0")

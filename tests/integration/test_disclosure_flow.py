@@ -252,15 +252,24 @@ async def test_witnesses_cosign_and_never_a_fork(world: World) -> None:
     assert seen is not None and seen[0] == len(await world.care.actions())
 
 
+async def show_head(world: World, note: str) -> None:
+    """Social care's node shows the police a head without a proof."""
+    async with world.care.store.transaction() as tx:
+        request = world.care.disclosure.context.signed(WitnessRequest(FieldValue(note), ()))
+        await world.care.mailbox.post(tx, ToAgency(POLICE), POLICE, "witness-request", request)
+    await world.deliver()
+
+
 @pytest.mark.parametrize(
-    ("more", "reason", "alarms"),
-    [(0, "fork", ["peer-log"]), (5, "rewritten", []), (-1, "shrunk", [])],
+    ("more", "reason"),
+    [(0, "fork"), (5, "rewritten"), (-1, "shrunk")],
     ids=["fork", "rewrite", "wrong size"],
 )
-async def test_a_witness_refuses_a_log_that_was_rewritten(
-    world: World, more: int, reason: str, alarms: list[str]
-) -> None:
-    """What an administrator of social care's node can do: sign other heads with the node's own key."""
+async def test_a_witness_refuses_a_log_that_was_rewritten(world: World, more: int, reason: str) -> None:
+    """What an administrator of social care's node can do: sign other heads with the node's own key.
+
+    Two heads of one size are an alarm at once; else one refusal may have an innocent reason, a second not.
+    """
     await world.ask(tier=2)
     await world.deliver()
     await world.care.disclosure.ask_witnesses()
@@ -270,17 +279,64 @@ async def test_a_witness_refuses_a_log_that_was_rewritten(
     assert seen is not None
     head = Checkpoint(world.care.log.origin, seen[0] + more, bytes(32))
     note = sign_checkpoint(head, key_of("node care")).to_bytes().decode()
-    for _ in range(2):
-        async with world.care.store.transaction() as tx:
-            request = world.care.disclosure.context.signed(WitnessRequest(FieldValue(note), ()))
-            await world.care.mailbox.post(tx, ToAgency(POLICE), POLICE, "witness-request", request)
-        await world.deliver()
+    for alarms in (1 if reason == "fork" else 0, 1):
+        await show_head(world, note)
+        assert len(await world.police.disclosure.list_supervision()) == alarms
     refused = await world.police.bodies("witness-refused")
     assert [(body["log"], body["reason"]) for body in refused] == [("care", reason)] * 2
     async with world.police.store.transaction() as tx:
         assert await tx.audit.witnessed(CARE, "theirs") == seen
-    queue = await world.police.disclosure.list_supervision()
-    assert [(item.kind, str(item.peer)) for item in queue] == [(kind, "care") for kind in alarms]
-    evidence = [body for body in await world.police.bodies("misuse-suspected") if body["later"] == note]
-    assert len(evidence) == len(alarms)
+    (item,) = await world.police.disclosure.list_supervision()
+    assert (item.kind, str(item.peer)) == ("peer-log", "care")
+    (evidence,) = await world.police.bodies("misuse-suspected")
+    assert (evidence["reason"], evidence["later"]) == (reason, note)
     assert (await world.care.actions()).count("witness-refused") == 2
+
+
+async def test_a_log_that_grows_and_is_rewritten_each_time_raises_an_alarm_a_day(world: World) -> None:
+    await world.ask(tier=2)
+    await world.deliver()
+    await world.care.disclosure.ask_witnesses()
+    await world.deliver()
+    size = len(await world.care.actions())
+    for day in range(3):
+        for more in range(1, 11):
+            head = Checkpoint(world.care.log.origin, size + 10 * day + more, bytes([more]) * 32)
+            await show_head(world, sign_checkpoint(head, key_of("node care")).to_bytes().decode())
+        assert len(await world.police.disclosure.list_supervision()) == day + 1
+        world.clock.now += timedelta(days=1)
+    # a sound head ends it: the next refusal is a first one again
+    await world.care.disclosure.ask_witnesses()
+    await world.deliver()
+    head = Checkpoint(world.care.log.origin, size + 99, bytes(32))
+    await show_head(world, sign_checkpoint(head, key_of("node care")).to_bytes().decode())
+    assert len(await world.police.disclosure.list_supervision()) == 3
+
+
+async def test_a_peer_that_shows_no_sound_head_for_days_raises_an_alarm(world: World) -> None:
+    """Care shows its head once a day, grown or not; the two agencies without a node show none."""
+    await world.ask()
+    await world.deliver()
+    silent: list[set[str]] = []
+    for _ in range(7):
+        for node in (world.care, world.police):
+            await node.disclosure.ask_witnesses()
+        await world.deliver()
+        queue = await world.police.disclosure.list_supervision()
+        assert {item.kind for item in queue} <= {"peer-log"}
+        silent.append({str(item.peer) for item in queue})
+        world.clock.now += timedelta(days=1)
+    assert silent == [set()] * 5 + [{"nhs", "refuge"}] * 2
+    assert {body["reason"] for body in await world.police.bodies("misuse-suspected")} == {"silent"}
+
+
+async def test_an_unanswered_witness_is_asked_once_a_day(world: World) -> None:
+    assert await world.care.disclosure.ask_witnesses() == 0  # nothing is in the log yet
+    await world.ask()
+    await world.deliver()
+    assert await world.care.disclosure.ask_witnesses() == 3
+    await world.ask()
+    await world.deliver()
+    assert await world.care.disclosure.ask_witnesses() == 1  # the police's node has answered
+    world.clock.now += timedelta(days=1)
+    assert await world.care.disclosure.ask_witnesses() == 3
