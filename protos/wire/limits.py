@@ -17,6 +17,8 @@ class Limits:
 
     #: One gRPC message, either way.
     message_bytes: int = 4 * MIB
+    #: Calls at once on one connection; a client's gRPC library queues further ones.
+    calls_per_connection: int = 100
     #: One signed document, registry or root, as a DSSE envelope.
     document_bytes: int = 1 * MIB
     #: Statements or events beside one document.
