@@ -9,12 +9,20 @@ from datetime import timedelta
 from broker.audit import Clock
 from broker.bell import Bell
 from broker.links import LinkService
+from broker.mailroom import has_room
 from broker.store.model import Envelope
 from broker.store.ports import BrokerStore, Transaction
 from broker.trust import TrustService
 from protos.wire.errors import ErrorCode, RefusedError
 from protos.wire.limits import LIMITS, Limits
-from protos.wire.relay import IncomingMessage, LinkReference, OutgoingMessage, ToAgency, ToLink
+from protos.wire.relay import (
+    URGENT_PURPOSES,
+    IncomingMessage,
+    LinkReference,
+    OutgoingMessage,
+    ToAgency,
+    ToLink,
+)
 
 #: Sealed messages can be large: few are held in memory at once.
 _MESSAGES_AT_ONCE = 16
@@ -38,13 +46,14 @@ class RelayService:
         self._bell = bell
         self._clock = clock
         self._limits = limits
+        self._receiving: dict[str, object] = {}
 
     async def send(self, sender: str, message: OutgoingMessage) -> bool:
         """Accepts a message durably; True if the very same one was accepted before.
 
         Raises:
-            RefusedError: MESSAGE_REPLAYED for another message under the same id, MESSAGE_EXPIRED,
-                NOT_A_MEMBER or TOKEN_UNKNOWN for an address that nobody has, MAILBOX_FULL.
+            RefusedError: MESSAGE_REPLAYED for another message under the same id, by whomever it is,
+                MESSAGE_EXPIRED, NOT_A_MEMBER or TOKEN_UNKNOWN for an address that nobody has, MAILBOX_FULL.
         """
         now = self._clock()
         digest = _digest(message)
@@ -60,7 +69,13 @@ class RelayService:
             if message.expires <= now:
                 raise RefusedError(ErrorCode.MESSAGE_EXPIRED, "the message had expired before it was sent")
             recipient, link = await self._addressed(tx, sender, message)
-            await self._require_room(tx, recipient, len(message.sealed))
+            if await tx.relay.is_waiting(recipient, message.message_id):
+                # A recipient acknowledges by id: nobody may have its message go with another's.
+                raise RefusedError(
+                    ErrorCode.MESSAGE_REPLAYED,
+                    "a message with this message_id waits already; choose a new one",
+                )
+            await self._require_room(tx, recipient, message, sender)
             latest = now + timedelta(seconds=self._limits.relay_ttl_seconds)
             await tx.relay.put(
                 Envelope(
@@ -76,17 +91,29 @@ class RelayService:
         return False
 
     async def receive(self, agency: str) -> AsyncIterator[IncomingMessage]:
-        """The agency's messages, oldest first, then as they arrive; each once in one call."""
-        position = 0
-        while True:
-            rung = self._bell.listen(("mail", agency))
-            async with self._store.read() as tx:
-                waiting = await tx.relay.waiting(agency, position, self._clock(), _MESSAGES_AT_ONCE)
-            for envelope in waiting:
-                position = envelope.position
-                yield envelope.message
-            if not waiting:
-                await rung.wait()
+        """The agency's messages, oldest first, then as they arrive; each once in one call.
+
+        Raises:
+            RefusedError: CANCELLED, once the agency calls again: a node that was started anew takes over.
+        """
+        position, this = 0, object()
+        self._receiving[agency] = this
+        self._bell.ring(("mail", agency))
+        try:
+            while True:
+                rung = self._bell.listen(("mail", agency))
+                async with self._store.read() as tx:
+                    waiting = await tx.relay.waiting(agency, position, self._clock(), _MESSAGES_AT_ONCE)
+                for envelope in waiting:
+                    self._require_newest(agency, this)
+                    position = envelope.position
+                    yield envelope.message
+                self._require_newest(agency, this)
+                if not waiting:
+                    await rung.wait()
+        finally:
+            if self._receiving.get(agency) is this:
+                del self._receiving[agency]
 
     async def acknowledge(self, agency: str, message_ids: Sequence[str]) -> int:
         """Forgets messages that the agency has stored; unknown ids are passed over."""
@@ -121,14 +148,22 @@ class RelayService:
                 reference = LinkReference(other.handle, record.linkage, record.epoch, record.strength)
                 return other.agency, reference
 
-    async def _require_room(self, tx: Transaction, recipient: str, size: int) -> None:
-        load = await tx.relay.load(recipient)
-        full = load.messages >= self._limits.waiting_messages
-        if full or load.sealed_bytes + size > self._limits.waiting_bytes:
+    async def _require_room(
+        self, tx: Transaction, recipient: str, message: OutgoingMessage, sender: str
+    ) -> None:
+        everything = await tx.relay.load(recipient)
+        own = await tx.relay.load(recipient, sender)
+        urgent = message.purpose in URGENT_PURPOSES
+        if not has_room(everything, own, len(message.sealed), urgent=urgent, limits=self._limits):
             raise RefusedError(
                 ErrorCode.MAILBOX_FULL,
-                "the recipient's mailbox is full until it collects its messages; try again later",
+                "the recipient's mailbox, or this sender's share of it, is full until the recipient collects "
+                "its messages; try again later",
             )
+
+    def _require_newest(self, agency: str, this: object) -> None:
+        if self._receiving.get(agency) is not this:
+            raise RefusedError(ErrorCode.CANCELLED, f"a newer call of {agency} receives its messages")
 
 
 def _digest(message: OutgoingMessage) -> str:

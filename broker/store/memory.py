@@ -411,8 +411,18 @@ class _Relay(_Role):
         self._s.mail[position] = (envelope.recipient, replace(envelope, position=position))
         self._s.seen[message.sender, message.message_id] = (envelope.digest, envelope.expires)
 
-    async def load(self, recipient: str) -> MailboxLoad:
-        sizes = [len(item.message.sealed) for owner, item in self._s.mail.values() if owner == recipient]
+    async def is_waiting(self, recipient: str, message_id: str) -> bool:
+        return any(
+            owner == recipient and item.message.message_id == message_id
+            for owner, item in self._s.mail.values()
+        )
+
+    async def load(self, recipient: str, sender: str | None = None) -> MailboxLoad:
+        sizes = [
+            len(item.message.sealed)
+            for owner, item in self._s.mail.values()
+            if owner == recipient and sender in (None, item.message.sender)
+        ]
         return MailboxLoad(len(sizes), sum(sizes))
 
     async def waiting(self, recipient: str, after: int, now: datetime, limit: int) -> tuple[Envelope, ...]:

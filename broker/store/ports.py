@@ -259,8 +259,11 @@ class RelayStore(Protocol):
     async def put(self, envelope: Envelope) -> None:
         """Puts a message into its recipient's mailbox and remembers that it was seen."""
 
-    async def load(self, recipient: str) -> MailboxLoad:
-        """How full a mailbox is."""
+    async def is_waiting(self, recipient: str, message_id: str) -> bool:
+        """Whether a message with this id is in a mailbox, whoever sent it."""
+
+    async def load(self, recipient: str, sender: str | None = None) -> MailboxLoad:
+        """How full a mailbox is, with everybody's messages or one sender's."""
 
     async def waiting(self, recipient: str, after: int, now: datetime, limit: int) -> tuple[Envelope, ...]:
         """Unexpired messages after a position, oldest first."""

@@ -53,10 +53,18 @@ class SqlRelay(SqlRole):
             )
         )
 
-    async def load(self, recipient: str) -> MailboxLoad:
+    async def is_waiting(self, recipient: str, message_id: str) -> bool:
+        """See `RelayStore.is_waiting`."""
+        found = select(mail.c.position).where(mail.c.recipient == recipient, mail.c.message_id == message_id)
+        return await self._c.scalar(found.limit(1)) is not None
+
+    async def load(self, recipient: str, sender: str | None = None) -> MailboxLoad:
         """See `RelayStore.load`."""
         size = func.coalesce(func.sum(func.length(mail.c.sealed)), 0)
-        row = (await self._c.execute(select(func.count(), size).where(mail.c.recipient == recipient))).one()
+        found = select(func.count(), size).where(mail.c.recipient == recipient)
+        if sender is not None:
+            found = found.where(mail.c.sender == sender)
+        row = (await self._c.execute(found)).one()
         return MailboxLoad(int(row[0]), int(row[1]))
 
     async def totals(self) -> MailboxLoad:

@@ -39,6 +39,13 @@ class Limits:
     waiting_bytes: int = 512 * MIB
     #: How long a sealed message waits at most.
     relay_ttl_seconds: int = 14 * 24 * 3600
+    #: One sender takes at most this part of a mailbox: one in so many of its messages and bytes ...
+    one_sender_in: int = 8
+    #: ... but always so many messages and bytes, where the mailbox is that large.
+    sender_messages: int = 250
+    sender_bytes: int = 16 * MIB
+    #: This part of a mailbox is kept for `protos.wire.relay.URGENT_PURPOSES`: one in so many.
+    urgent_one_in: int = 10
     #: Message ids in one acknowledgement.
     acknowledgements_per_call: int = 1000
     #: Audit leaves in one read.

@@ -14,6 +14,9 @@ from protos.wire.linkage import HANDLE_BYTES, LINK_TOKEN_BYTES, Strength
 _MESSAGE_ID = re.compile(r"[0-9a-f]{32}")
 _PURPOSE = re.compile(r"[a-z][a-z0-9-]{0,39}")
 
+#: What must arrive though a mailbox is full of everything else.
+URGENT_PURPOSES = frozenset({"link-recall", "erasure-receipt", "break-glass-notice"})
+
 
 @dataclass(frozen=True, slots=True)
 class ToAgency:

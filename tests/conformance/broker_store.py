@@ -364,6 +364,8 @@ class BrokerStoreSuite:
             waiting = await tx.relay.waiting("care", 0, NOW, 3)
             assert [item.message for item in waiting] == [item.message for item in sent[:3]]
             rest = await tx.relay.waiting("care", waiting[-1].position, NOW, 3)
+            assert await tx.relay.is_waiting("care", sent[0].message.message_id)
+            assert not await tx.relay.is_waiting("police", sent[0].message.message_id)
             assert [item.message for item in rest] == [sent[3].message]
             ids = [item.message.message_id for item in sent]
             assert await tx.relay.acknowledge("police", ids) == 0
