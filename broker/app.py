@@ -131,7 +131,7 @@ class Broker:
             matcher.forget(linkage_id)
             self._probing.forget(linkage_id)
 
-        self._epochs = EpochService(store, self._catalogue, self._audit, rotated, self._clock)
+        self._epochs = EpochService(store, self._catalogue, self._audit, rotated, watch, self._clock)
         self._links = LinkService(
             store, self._catalogue, self._audit, self._bell, self._clock, self._rng_bytes
         )

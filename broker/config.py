@@ -92,7 +92,10 @@ class WatchConfig:
     one-to-one linkage, more than `near_percent` of the subjects have one; look-ups once one target is asked
     for in `look_up_variants` variants within a day; new links between two agencies once they grow
     `match_rate_factor` times as fast as the agencies' sizes explain, from `match_rate_links` links on.
-    An agency sends at most `daily_turnover` times what it may hold in a day.
+    An agency sends at most `daily_turnover` times what it may hold in a day. Of what it replaced or withdrew
+    within the day, the newest `replaced_rows` are remembered and compared with. In a day it asks for at most
+    `rotations_per_day` new keys of a linkage, and for none while a key younger than `young_key_minutes` is
+    being agreed; its first suspicion, and first report of a bad key, of the day is always heard.
     """
 
     near_subjects: int = 20
@@ -100,6 +103,9 @@ class WatchConfig:
     look_up_variants: int = 6
     look_ups_per_day: int = 5_000
     daily_turnover: int = 4
+    replaced_rows: int = 200_000
+    rotations_per_day: int = 3
+    young_key_minutes: int = 10
     match_rate_factor: int = 2
     match_rate_links: int = 25
 
@@ -271,6 +277,9 @@ class _Reader:
             look_up_variants=section.number("look_up_variants", usual.look_up_variants, 2, 10**6),
             look_ups_per_day=section.number("look_ups_per_day", usual.look_ups_per_day, 0, 10**9),
             daily_turnover=section.number("daily_turnover", usual.daily_turnover, 1, 1000),
+            replaced_rows=section.number("replaced_rows", usual.replaced_rows, 1000, 10**8),
+            rotations_per_day=section.number("rotations_per_day", usual.rotations_per_day, 1, 1000),
+            young_key_minutes=section.number("young_key_minutes", usual.young_key_minutes, 0, 24 * 60),
             match_rate_factor=section.number("match_rate_factor", usual.match_rate_factor, 1, 1000),
             match_rate_links=section.number("match_rate_links", usual.match_rate_links, 1, 10**9),
         )

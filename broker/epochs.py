@@ -6,9 +6,11 @@ import hmac
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import datetime, timedelta
 
 from broker.audit import AuditLog, Clock
 from broker.catalogue import Catalogue
+from broker.config import WatchConfig
 from broker.linkages import Linkage
 from broker.store.model import Confirmation, EpochRecord
 from broker.store.ports import BrokerStore, Transaction
@@ -21,6 +23,11 @@ from protos.wire.errors import ErrorCode, RefusedError, UnavailableError
 from protos.wire.linkage import Epoch, EpochState, RotationReason
 
 _HASH_BYTES = 32
+_DAY = timedelta(days=1)
+#: Whoever sees harm is heard at once, the first time in a day, whatever was asked for before.
+_ALARMS = (RotationReason.SUSPICION, RotationReason.KEY_MISMATCH)
+#: A refused rotation is put on record once in this time for each agency and linkage.
+_REFUSALS_APART = timedelta(hours=1)
 
 
 class EpochService:
@@ -32,6 +39,7 @@ class EpochService:
         catalogue: Catalogue,
         audit: AuditLog,
         rotated: Callable[[str], None],
+        watch: WatchConfig,
         clock: Clock,
     ) -> None:
         """`rotated` is called with a linkage's id once a new epoch is durable."""
@@ -39,7 +47,9 @@ class EpochService:
         self._rotated = rotated
         self._catalogue = catalogue
         self._audit = audit
+        self._watch = watch
         self._clock = clock
+        self._refused: dict[tuple[str, str], datetime] = {}
 
     async def ensure(self, tx: Transaction, linkage: Linkage) -> EpochRecord:
         """The current epoch; a first one for a new linkage, a further one for a new agreement.
@@ -92,6 +102,9 @@ class EpochService:
 
         After a suspicion the encodings of the old key are deleted at once. Links stand until the new epoch's
         first run.
+
+        Raises:
+            RefusedError: RATE_LIMITED where the agency asks too often, or too soon after the last rotation.
         """
         linkage = self._catalogue.linkage_for(linkage_id, agency)
         async with self._store.write() as tx:
@@ -102,17 +115,66 @@ class EpochService:
                 )
             if believed_current < current.epoch:
                 return current.epoch
-            record = await self._open(tx, linkage, current.epoch + 1)
-            if reason is RotationReason.SUSPICION:
-                await tx.encodings.drop_before(linkage.id, record.epoch)
-            body: dict[str, JsonInput] = {
-                "linkage": linkage.id,
-                "epoch": record.epoch,
-                "reason": reason.value,
-            }
-            await self._audit.append(tx, AuditAction.EPOCH_ROTATED, body, actor=agency, policy=linkage.hash)
+            refusal = await self._too_often(tx, linkage, current, agency, reason)
+            if refusal:
+                await self._note_refusal(tx, linkage, current, agency, reason)
+            else:
+                await self._rotate(tx, linkage, current, agency, reason)
+        if refusal:
+            raise RefusedError(ErrorCode.RATE_LIMITED, refusal)
         self._rotated(linkage.id)
-        return record.epoch
+        return current.epoch + 1
+
+    async def _rotate(
+        self, tx: Transaction, linkage: Linkage, current: EpochRecord, agency: str, reason: RotationReason
+    ) -> None:
+        record = await self._open(tx, linkage, current.epoch + 1, agency, reason.value)
+        if reason is RotationReason.SUSPICION:
+            await tx.encodings.drop_before(linkage.id, record.epoch)
+        body: dict[str, JsonInput] = {
+            "linkage": linkage.id,
+            "epoch": record.epoch,
+            "reason": reason.value,
+        }
+        await self._audit.append(tx, AuditAction.EPOCH_ROTATED, body, actor=agency, policy=linkage.hash)
+
+    async def _too_often(
+        self, tx: Transaction, linkage: Linkage, current: EpochRecord, agency: str, reason: RotationReason
+    ) -> str:
+        """Why an agency gets no new epoch now, or nothing: one member must not end a linkage for all."""
+        now = self._clock()
+        earlier = [
+            item for item in await tx.epochs.opened_since(linkage.id, now - _DAY) if item.opened_by == agency
+        ]
+        if reason in _ALARMS and not any(item.reason == reason.value for item in earlier):
+            return ""
+        most, young = self._watch.rotations_per_day, self._watch.young_key_minutes
+        if len(earlier) >= most:
+            return (
+                f"{agency} has asked for {len(earlier)} new keys of {linkage.id} within a day; at most "
+                f"{most} are made for one agency. Another participant may ask"
+            )
+        if current.state is EpochState.KEYING and now - current.created < timedelta(minutes=young):
+            return (
+                f"the key of epoch {current.epoch} of {linkage.id} is being agreed; ask again "
+                f"{young} minutes after it was begun"
+            )
+        return ""
+
+    async def _note_refusal(
+        self, tx: Transaction, linkage: Linkage, current: EpochRecord, agency: str, reason: RotationReason
+    ) -> None:
+        now = self._clock()
+        last = self._refused.get((linkage.id, agency))
+        if last is not None and now - last < _REFUSALS_APART:
+            return
+        self._refused[linkage.id, agency] = now
+        body: dict[str, JsonInput] = {
+            "linkage": linkage.id,
+            "epoch": current.epoch,
+            "rotation_refused": reason.value,
+        }
+        await self._audit.append(tx, AuditAction.MISUSE_SUSPECTED, body, actor=agency, policy=linkage.hash)
 
     async def confirm(
         self, agency: str, linkage_id: str, epoch: int, confirmation: Confirmation
@@ -160,7 +222,9 @@ class EpochService:
         newer = open_document(LinkageAgreement, Envelope.from_bytes(held.document))
         return newer.in_force(self._clock())
 
-    async def _open(self, tx: Transaction, linkage: Linkage, number: int) -> EpochRecord:
+    async def _open(
+        self, tx: Transaction, linkage: Linkage, number: int, opened_by: str = "", reason: str = ""
+    ) -> EpochRecord:
         record = EpochRecord(
             linkage.id,
             number,
@@ -168,6 +232,8 @@ class EpochService:
             linkage.hash,
             linkage.agreement.schema_hash,
             self._clock(),
+            opened_by,
+            reason,
         )
         await tx.epochs.put(record)
         return record

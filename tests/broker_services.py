@@ -73,7 +73,7 @@ class BrokerServices:
         matcher = Matcher(config, folder)
         holds = HoldService(store, audit, now, folder / "releases")
         probing = ProbingWatch(store, holds, watch, now, secrets.token_bytes)
-        epochs = EpochService(store, catalogue, audit, matcher.forget, now)
+        epochs = EpochService(store, catalogue, audit, matcher.forget, watch, now)
         links = LinkService(store, catalogue, audit, bell, now, secrets.token_bytes)
         runs = RunService(store, catalogue, epochs, links, matcher, holds, watch, audit, bell, now)
         uploads = UploadService(store, catalogue, epochs, probing, audit, links.withdraw, runs.committed, now)

@@ -135,6 +135,10 @@ class _Epochs(_Role):
         found = [item for (name, _), item in self._s.epochs.items() if name == linkage]
         return max(found, key=lambda item: item.epoch, default=None)
 
+    async def opened_since(self, linkage: str, since: datetime) -> tuple[EpochRecord, ...]:
+        found = [item for item in self._s.epochs.values() if item.linkage == linkage and item.created > since]
+        return tuple(sorted(found, key=lambda item: item.epoch))
+
     async def put(self, epoch: EpochRecord) -> None:
         self._s.epochs[epoch.linkage, epoch.epoch] = epoch
 

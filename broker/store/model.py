@@ -38,7 +38,7 @@ class StoredStatus:
 
 @dataclass(frozen=True, slots=True)
 class EpochRecord:
-    """One epoch of a linkage."""
+    """One epoch of a linkage. Of a rotation, `opened_by` is who asked for it, and `reason` why."""
 
     linkage: str
     epoch: int
@@ -46,6 +46,8 @@ class EpochRecord:
     agreement_hash: str
     schema_hash: str
     created: datetime
+    opened_by: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,9 @@ class EpochStore(Protocol):
     async def current(self, linkage: str) -> EpochRecord | None:
         """The newest epoch."""
 
+    async def opened_since(self, linkage: str, since: datetime) -> tuple[EpochRecord, ...]:
+        """The epochs opened after a time, oldest first."""
+
     async def put(self, epoch: EpochRecord) -> None:
         """Adds an epoch or replaces it."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from sqlalchemy import Row, delete, func, insert, select
 
 from broker.store.model import Confirmation, EpochRecord, StoredDocument, StoredStatus
@@ -158,16 +160,12 @@ class SqlEpochs(SqlRole):
         """See `EpochStore.current`."""
         newest = select(epochs).where(epochs.c.linkage == linkage).order_by(epochs.c.epoch.desc()).limit(1)
         row = (await self._c.execute(newest)).one_or_none()
-        if row is None:
-            return None
-        return EpochRecord(
-            row.linkage,
-            row.epoch,
-            EpochState(row.state),
-            row.agreement_hash,
-            row.schema_hash,
-            moment(row.created),
-        )
+        return None if row is None else _epoch(row)
+
+    async def opened_since(self, linkage: str, since: datetime) -> tuple[EpochRecord, ...]:
+        """See `EpochStore.opened_since`."""
+        found = select(epochs).where(epochs.c.linkage == linkage, epochs.c.created > seconds(since))
+        return tuple(_epoch(row) for row in await self._c.execute(found.order_by(epochs.c.epoch)))
 
     async def put(self, epoch: EpochRecord) -> None:
         """See `EpochStore.put`."""
@@ -181,6 +179,8 @@ class SqlEpochs(SqlRole):
                     "agreement_hash": epoch.agreement_hash,
                     "schema_hash": epoch.schema_hash,
                     "created": seconds(epoch.created),
+                    "opened_by": epoch.opened_by,
+                    "reason": epoch.reason,
                 }
             ],
         )
@@ -205,3 +205,16 @@ class SqlEpochs(SqlRole):
                 confirmation=confirmation.confirmation,
             )
         )
+
+
+def _epoch(row: Row[tuple[object, ...]]) -> EpochRecord:
+    return EpochRecord(
+        row.linkage,
+        row.epoch,
+        EpochState(row.state),
+        row.agreement_hash,
+        row.schema_hash,
+        moment(row.created),
+        row.opened_by,
+        row.reason,
+    )

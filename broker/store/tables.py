@@ -92,6 +92,8 @@ epochs = Table(
     _id("agreement_hash"),
     _id("schema_hash"),
     _number("created"),
+    _id("opened_by"),
+    _id("reason", length=16),
 )
 confirmations = Table(
     "confirmations",
@@ -117,7 +119,9 @@ uploads = Table(
     _number("rows"),
     Column("committed", Boolean, nullable=False),
     _number("rows_held"),
+    _number("withdrawn"),
     Index(None, "linkage", "epoch"),
+    Index(None, "linkage", "agency"),
 )
 segments = Table(
     "segments",
@@ -187,6 +191,7 @@ tokens = Table(
     _number("epoch"),
     _id("strength", length=16),
     _number("expires"),
+    _number("told_until"),
     Column("named", Boolean, nullable=False),
     Column("passing", Boolean, nullable=False),
     Index(None, "linkage", "passing"),
@@ -252,6 +257,7 @@ mail = Table(
     Column("epoch", BigInteger, nullable=True),
     Column("strength", String(16), nullable=True),
     Index(None, "recipient", "position"),
+    Index(None, "recipient", "message_id"),
     Index(None, "expires"),
     sqlite_autoincrement=True,
 )
