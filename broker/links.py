@@ -11,7 +11,7 @@ from broker.catalogue import Catalogue
 from broker.linkages import Linkage
 from broker.store.model import MatchedPair, Subject, TokenRecord
 from broker.store.ports import BrokerStore, Transaction
-from broker.telling import Permissions, Reconciliation, Told, reconcile
+from broker.telling import Permissions, Reconciliation, Told, lease_number, reconcile
 from crypto.audit import AuditAction
 from crypto.canonical import JsonInput
 from crypto.tokens import LinkToken
@@ -40,7 +40,7 @@ class LinkService:
         self._bell = bell
         self._clock = clock
         self._rng_bytes = rng_bytes
-        # By linkage, the documents by which everything told was last looked at, durably.
+        # By linkage, the documents and the lease by which everything told was last looked at, durably.
         self._reconciled: dict[str, tuple[str, ...]] = {}
         self._publishing: dict[str, tuple[str, ...]] = {}
 
@@ -116,8 +116,9 @@ class LinkService:
         return tuple(linkage_id for linkage_id in held if linkage_id not in in_force)
 
     def _counting(self, linkage: Linkage) -> tuple[str, ...]:
-        """Names the documents that decide what is told of a linkage at this moment."""
-        return (*(item.hash for item in self._catalogue.active_policies(linkage.id)), linkage.hash)
+        """Names what decides what is told of a linkage at this moment: documents, and the lease."""
+        policies = (item.hash for item in self._catalogue.active_policies(linkage.id))
+        return (*policies, linkage.hash, f"lease {lease_number(self._clock())}")
 
     async def _without_departed(
         self, tx: Transaction, linkage: Linkage, pairs: tuple[MatchedPair, ...]
@@ -161,7 +162,7 @@ class LinkService:
 
         A pair that is told already keeps its token; others get one for an hour.
         """
-        permissions = Permissions(self._catalogue.active_policies(linkage.id))
+        permissions = Permissions(self._catalogue.active_policies(linkage.id), self._clock())
         until = self._clock() + LOOK_UP_LIFETIME
         async with self._store.write() as tx:
             standing = {
@@ -216,6 +217,7 @@ class LinkService:
             epoch=epoch,
             strength=told.strength,
             expires=min(until, told.existence.expires).replace(microsecond=0),
+            told_until=min(until, told.existence.told_until).replace(microsecond=0),
             named=told.existence.named,
             passing=True,
         )
@@ -232,7 +234,7 @@ class LinkService:
 
         `epoch` is that of a run that has just ended; None keeps the epoch that tokens were told in.
         """
-        permissions = Permissions(self._catalogue.active_policies(linkage_id))
+        permissions = Permissions(self._catalogue.active_policies(linkage_id), self._clock())
         tokens = await (
             tx.links.tokens(linkage_id) if around is None else tx.links.tokens_of(linkage_id, around)
         )

@@ -2,13 +2,16 @@
 
 A link is told to one recipient about one provider under one policy, and only where that policy, evaluated
 as at any disclosure, permits at tier 0 that the link's existence be known at its strength.
+
+Where a policy withholds the name, its end would give the policy away, and with it the name. Such links are
+told on a lease that ends for all of them at the same moment, and is renewed long before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from broker.catalogue import HeldPolicy
 from broker.store.model import MatchedPair, NewEvent, Subject, TokenRecord
@@ -20,13 +23,21 @@ from policies.vocabulary import Consent
 from policies.vocabulary import Strength as PolicyStrength
 from protos.wire.linkage import LinkEventKind, Strength
 
+LEASE_STEP = timedelta(days=7)
+_DAY = timedelta(days=1)
+_ZERO = datetime(1970, 1, 1, tzinfo=UTC)
+
 
 @dataclass(frozen=True, slots=True)
 class Existence:
-    """That a recipient may know of a link; `named` is whether it may know with whom."""
+    """That a recipient may know of a link; `named` is whether it may know with whom.
+
+    It ends at `expires`; the recipient is told `told_until`.
+    """
 
     policy_hash: str
     expires: datetime
+    told_until: datetime
     named: bool
 
 
@@ -57,15 +68,16 @@ class Reconciliation:
 class Permissions:
     """What the active policies of one linkage let agencies know; answers are kept for its life."""
 
-    def __init__(self, policies: Sequence[HeldPolicy]) -> None:
+    def __init__(self, policies: Sequence[HeldPolicy], now: datetime) -> None:
         self._policies = policies
+        self._now = now
         self._known: dict[tuple[str, str, Strength], tuple[Existence, ...]] = {}
 
     def of(self, recipient: str, provider: str, strength: Strength) -> tuple[Existence, ...]:
         """Under which policies a recipient may know of a link with a provider."""
         key = (recipient, provider, strength)
         if key not in self._known:
-            found = (_existence(held, recipient, provider, strength) for held in self._policies)
+            found = (_existence(held, recipient, provider, strength, self._now) for held in self._policies)
             self._known[key] = tuple(item for item in found if item is not None)
         return self._known[key]
 
@@ -100,6 +112,7 @@ def reconcile(
                 epoch=epoch,
                 strength=item.strength,
                 expires=item.existence.expires,
+                told_until=item.existence.told_until,
                 named=item.existence.named,
             )
             kind = LinkEventKind.TOLD
@@ -109,6 +122,7 @@ def reconcile(
                 epoch=epoch,
                 strength=item.strength,
                 expires=item.existence.expires,
+                told_until=item.existence.told_until,
                 named=item.existence.named,
             )
             kind = LinkEventKind.CHANGED
@@ -122,7 +136,23 @@ def reconcile(
     return Reconciliation(tuple(put), gone, tuple(events))
 
 
-def _existence(held: HeldPolicy, recipient: str, provider: str, strength: Strength) -> Existence | None:
+def lease_number(now: datetime) -> int:
+    """Which step of the common grid a moment is in."""
+    return (now - _ZERO) // LEASE_STEP
+
+
+def lease_end(now: datetime, end: datetime) -> datetime:
+    """Until when a link of a withheld name is told to live: one to two steps, and never beyond its true end.
+
+    Towards the end it is the beginning of the last day: the hour may differ from policy to policy.
+    """
+    common = _ZERO + (lease_number(now) + 2) * LEASE_STEP
+    return min(common, _ZERO + (end - _ZERO) // _DAY * _DAY)
+
+
+def _existence(
+    held: HeldPolicy, recipient: str, provider: str, strength: Strength, now: datetime
+) -> Existence | None:
     policy = held.policy
     if recipient not in policy.recipients or provider not in policy.providers or recipient == provider:
         return None
@@ -146,7 +176,8 @@ def _existence(held: HeldPolicy, recipient: str, provider: str, strength: Streng
                 named = named or _permits(held, asker, LINK_AGENCY)
     if not exists:
         return None
-    return Existence(held.hash, policy.not_after, named)
+    end = policy.not_after
+    return Existence(held.hash, end, end if named else lease_end(now, end), named)
 
 
 def _permits(held: HeldPolicy, asker: Asker, field: FieldName) -> bool:

@@ -124,7 +124,8 @@ class MatchedPair:
 class TokenRecord:
     """A link token as told to one recipient, and whom it stands for.
 
-    `named` is False where the policy withholds the counterpart's name.
+    `named` is False where the policy withholds the counterpart's name. The recipient is told that the link
+    lives until `told_until`, which says less than `expires`, its true end, where it would name the policy.
     """
 
     token: bytes = field(repr=False)
@@ -139,6 +140,7 @@ class TokenRecord:
     #: From a single look-up: told in the answer only, and never in the recipient's event log.
     passing: bool = False
 
+    told_until: datetime
     def link(self) -> Link:
         """What the recipient may know."""
         return Link(
@@ -149,7 +151,7 @@ class TokenRecord:
             strength=self.strength,
             counterpart=self.counterpart.agency if self.named else None,
             policy_hash=self.policy_hash if self.named else "",
-            expires=self.expires,
+            expires=self.told_until,
         )
 
 

@@ -116,6 +116,7 @@ class SqlLinks(SqlRole):
                 "epoch": token.epoch,
                 "strength": token.strength.value,
                 "expires": seconds(token.expires),
+                "told_until": seconds(token.told_until),
                 "named": token.named,
                 "passing": token.passing,
             }
@@ -242,6 +243,7 @@ def _token(row: Row[Columns]) -> TokenRecord:
         epoch=row.epoch,
         strength=Strength(row.strength),
         expires=moment(row.expires),
+        told_until=moment(row.told_until),
         named=row.named,
         passing=row.passing,
     )

@@ -56,6 +56,7 @@ def token(number: int, *, expires: datetime = LATER, passing: bool = False) -> T
         epoch=1,
         strength=Strength.STRONG,
         expires=expires,
+        told_until=expires - timedelta(minutes=1),
         named=True,
         passing=passing,
     )

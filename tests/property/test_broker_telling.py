@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.store.model import Subject, TokenRecord
-from broker.telling import Existence, Told, reconcile
+from broker.telling import LEASE_STEP, Existence, Told, lease_end, lease_number, reconcile
 from protos.wire.linkage import LinkEventKind, Strength
 
 UNTIL = datetime(2027, 1, 1, tzinfo=UTC)
@@ -26,6 +26,7 @@ def links(draw: st.DrawFn) -> Told:
         Existence(
             draw(st.sampled_from("ab")) * 64,
             UNTIL + timedelta(days=draw(st.integers(0, 1))),
+            UNTIL - timedelta(days=draw(st.integers(0, 1))),
             draw(st.booleans()),
         ),
     )
@@ -68,9 +69,10 @@ def test_what_is_out_is_what_may_be_told(first: list[Told], second: list[Told]) 
     wanted = {item.key: item for item in second}
     for item in after:
         told = wanted[key_of(item)]
-        assert (item.strength, item.expires, item.named) == (
+        assert (item.strength, item.expires, item.told_until, item.named) == (
             told.strength,
             told.existence.expires,
+            told.existence.told_until,
             told.existence.named,
         )
     assert not reconcile("line", 2, second, after, secrets.token_bytes).events
@@ -80,7 +82,23 @@ def test_what_is_out_is_what_may_be_told(first: list[Told], second: list[Told]) 
 def test_a_withheld_name_is_in_nothing_that_is_told(told: list[Told]) -> None:
     for item in applied(told, [], 1):
         link = item.link()
+        assert link.expires == item.told_until
         if item.named:
             assert (link.counterpart, link.policy_hash) == (item.counterpart.agency, item.policy_hash)
         else:
             assert (link.counterpart, link.policy_hash) == (None, "")
+
+
+moments = st.datetimes(datetime(2026, 1, 1), datetime(2028, 1, 1), timezones=st.just(UTC))
+
+
+@given(moments, moments, moments)
+def test_a_lease_says_nothing_of_which_policy_it_is(now: datetime, one: datetime, other: datetime) -> None:
+    for end in (one, other):
+        assert lease_end(now, end) <= end
+    if min(one, other) > now + 2 * LEASE_STEP + timedelta(days=1):
+        assert lease_end(now, one) == lease_end(now, other)
+        assert now + LEASE_STEP < lease_end(now, one) <= now + 2 * LEASE_STEP
+    later = now + LEASE_STEP
+    assert lease_number(later) == lease_number(now) + 1
+    assert lease_end(later, one) >= lease_end(now, one)
