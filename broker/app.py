@@ -39,6 +39,7 @@ from broker.store.model import MailboxLoad
 from broker.store.ports import BrokerStore
 from broker.store.sql import SqlStore, open_engine
 from broker.trust import TrustService
+from broker.turnover import Turnover
 from broker.uploads import UploadService
 from crypto.keys import Signer
 from crypto.keystore import Keystore
@@ -152,6 +153,7 @@ class Broker:
             self._catalogue,
             self._epochs,
             self._probing,
+            Turnover(watch.daily_turnover, self._clock),
             self._audit,
             self._links.withdraw,
             self._runs.committed,

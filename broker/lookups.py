@@ -14,7 +14,7 @@ from broker.epochs import EpochService
 from broker.links import LinkService
 from broker.matcher import Matcher
 from broker.probing import ProbingWatch
-from broker.rows import handles_of
+from broker.rows import handles_of, repeated_rows
 from broker.store.model import Segment, Subject
 from broker.store.ports import BrokerStore
 from protos.wire.errors import ErrorCode, RefusedError
@@ -64,7 +64,7 @@ class LookUpService:
         check_batch(rows, linkage.layout.shape)
         records = linkage.layout.records([Segment(0, agency, rows.rows, linkage.layout.pack(rows))])
         subjects = handles_of(records)
-        if len(subjects) != 1 or rows.withdrawn:
+        if len(subjects) != 1 or rows.withdrawn or repeated_rows(records):
             raise RefusedError(ErrorCode.BATCH_INVALID, "a look-up is about the rows of exactly one subject")
         async with self._store.write() as tx:
             await self._epochs.require_open(tx, linkage, epoch)

@@ -56,15 +56,46 @@ def nearness(
     limit: int,
     rng: np.random.Generator,
     pairs_compared: int = PAIRS_COMPARED,
+    *,
+    former: PartyRows | None = None,
+    changed: NDArray[np.bool_] | None = None,
 ) -> Nearness:
     """How crowded the subjects of `incoming` are among those of `everything`, which holds them too.
 
     A neighbour is another subject whose encoding, in any projection, differs and has at least the Dice
     coefficient that `closeness` gives for the projection. Large uploads are sampled: as many rows, drawn at
     random, as fit into `pairs_compared`.
+
+    `former` is what the agency held until lately. Rows that are `changed` are compared with it too, and its
+    subjects make crowded as if they were still there; that somebody is near their own former self is no
+    wonder, and not counted in `near`.
     """
-    share = min(1.0, pairs_compared / max(1, len(incoming) * len(everything)))
-    drawn = rng.random(len(incoming)) < share
+    now = _neighbours(
+        incoming, _drawn(len(incoming), len(everything), pairs_compared, rng), everything, closeness
+    )
+    counts = np.array(list(now.values()), np.int64)
+    if former is not None and changed is not None and len(former) and changed.any():
+        part = changed & _drawn(int(changed.sum()), len(former), pairs_compared, rng, len(incoming))
+        earlier = _neighbours(incoming, part, former, closeness)
+        crowd = np.array([now.get(one, 0) + earlier.get(one, 0) for one in now | earlier], np.int64)
+    else:
+        crowd = counts
+    return Nearness(
+        len(counts), int((counts > 0).sum()), int((crowd >= limit).sum()), int(crowd.max(initial=0))
+    )
+
+
+def _drawn(
+    asking: int, held: int, pairs_compared: int, rng: np.random.Generator, rows: int | None = None
+) -> NDArray[np.bool_]:
+    share = min(1.0, pairs_compared / max(1, asking * held))
+    return rng.random(asking if rows is None else rows) < share
+
+
+def _neighbours(
+    incoming: PartyRows, drawn: NDArray[np.bool_], everything: PartyRows, closeness: Mapping[str, float]
+) -> dict[bytes, int]:
+    """How many neighbours the subjects of the drawn rows have, by handle."""
     rows_of, subjects = _numbered(everything.handles, incoming.handles[drawn])
     neighbours = dict.fromkeys(subjects, 0)
     for name, least in closeness.items():
@@ -80,10 +111,7 @@ def nearness(
         )
         for handle, count in found.items():
             neighbours[handle] = max(neighbours[handle], count)
-    counts = np.array(list(neighbours.values()), np.int64)
-    return Nearness(
-        len(counts), int((counts > 0).sum()), int((counts >= limit).sum()), int(counts.max(initial=0))
-    )
+    return neighbours
 
 
 def _numbered(

@@ -1,51 +1,47 @@
 """Watches for probing: one target in many variants, by upload or look-up, and data sent anew for ever.
 
-What each agency sent is compared only with what it sent itself.
+What each agency sent is compared only with what it sent itself: with what it holds, and for a day with what
+it replaced, withdrew or asked for, so that one target tried under one handle again and again is noticed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from broker.audit import Clock
 from broker.config import WatchConfig
 from broker.holds import HoldService
 from broker.linkages import Linkage
-from broker.nearness import Nearness, nearness, variants_seen
-from broker.rows import Records, among, handles_of
+from broker.nearness import Nearness, nearness
+from broker.remembered import LookUps, ReplacedRows, as_versions, variants_among
+from broker.rows import Records, among, contents, handles_of, withdrawn_handles
 from broker.store.model import Hold, HoldKind, Segment, UploadRecord
 from broker.store.ports import BrokerStore, Transaction
 from policies.agreement import MatchingMode, SubjectType
 from protos.wire.errors import ErrorCode, RefusedError
-from protos.wire.linkage import HANDLE_BYTES, UploadMode
+from protos.wire.linkage import UploadMode
 
-_DAY = 24 * 3600.0
-_LOOK_UPS_REMEMBERED = 1_000
 #: Fewer subjects than this with near ones are never too many by their share.
 _FEWEST_NEAR = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """What an upload looked like before its commit, and of which state of the store that is said."""
+    """What an upload looked like before its commit, and of which state of the store that is said.
+
+    `gone` are the rows that the agency will no longer hold, by `as_versions`.
+    """
 
     state: tuple[int, int]
     digest: str
     found: Nearness | None
-
-
-@dataclass(frozen=True, slots=True)
-class _LookUp:
-    at: float
-    clks: dict[str, NDArray[np.uint8]] = field(repr=False)
+    gone: Records | None = field(repr=False)
 
 
 class ProbingWatch:
@@ -64,41 +60,34 @@ class ProbingWatch:
         self._config = config
         self._clock = clock
         self._rng_bytes = rng_bytes
-        self._asked: dict[tuple[str, str], tuple[int, deque[_LookUp]]] = {}
+        self._key = int.from_bytes(rng_bytes(8), "big")
+        self._asked: dict[tuple[str, str], LookUps] = {}
+        self._replaced: dict[tuple[str, str], ReplacedRows] = {}
         holds.on_release(self._released)
 
     # -- uploads
-
-    async def require_turnover(self, tx: Transaction, linkage: Linkage, upload: UploadRecord) -> None:
-        """Refuses data sent anew over and over: `daily_turnover` times what the agency may hold, in a day.
-
-        Raises:
-            RefusedError: QUOTA_EXCEEDED.
-        """
-        since = self._clock().timestamp() - _DAY
-        earlier = [
-            item
-            for item in await tx.encodings.uploads_of(linkage.id, upload.agency)
-            if item.upload_id != upload.upload_id and item.touched.timestamp() > since
-        ]
-        sent = sum(item.rows for item in earlier)
-        held = (await tx.encodings.held(linkage.id, upload.epoch)).get(upload.agency, 0)
-        most = self._config.daily_turnover * max(linkage.population(upload.agency), held)
-        if sent and sent + upload.row_count > most:
-            raise RefusedError(
-                ErrorCode.QUOTA_EXCEEDED,
-                f"{sent} rows came from {upload.agency} within a day; {upload.row_count} more would exceed "
-                f"{most}. Send what changed only, or tomorrow",
-            )
 
     async def examine(self, linkage: Linkage, upload: UploadRecord) -> Examination:
         """Looks at an upload as it would be committed now, off the event loop, keeping nobody out."""
         async with self._store.read() as tx:
             state = await self._state(tx, upload)
             staged = await tx.encodings.staged(upload.upload_id)
-            full = upload.mode is UploadMode.FULL
-            live = () if full else await tx.encodings.live(linkage.id, upload.epoch, upload.agency)
-        return await asyncio.to_thread(self._examine, linkage, upload.agency, state, staged, live)
+            live = await tx.encodings.live(linkage.id, upload.epoch, upload.agency)
+        former = self._former(linkage, upload).records()
+        return await asyncio.to_thread(self._examine, linkage, upload, state, staged, live, former)
+
+    def remember(self, linkage: Linkage, upload: UploadRecord, seen: Examination) -> None:
+        """The upload is being committed: what it did away with is remembered for a day."""
+        if seen.gone is not None:
+            self._former(linkage, upload).add(self._clock().timestamp(), seen.gone)
+
+    def _former(self, linkage: Linkage, upload: UploadRecord) -> ReplacedRows:
+        key = (linkage.id, upload.agency)
+        known = self._replaced.get(key)
+        if known is None or known.epoch != upload.epoch:
+            known = self._replaced[key] = ReplacedRows(upload.epoch, self._config.replaced_rows)
+        known.forget_old(self._clock().timestamp())
+        return known
 
     async def require_unsuspected(
         self, tx: Transaction, linkage: Linkage, upload: UploadRecord, seen: Examination
@@ -127,31 +116,36 @@ class ProbingWatch:
     def _examine(
         self,
         linkage: Linkage,
-        agency: str,
+        upload: UploadRecord,
         state: tuple[int, int],
         staged: tuple[Segment, ...],
         live: tuple[Segment, ...],
+        former: tuple[Records, ...],
     ) -> Examination:
-        layout = linkage.layout
+        layout, agency = linkage.layout, upload.agency
         incoming = layout.records(staged)
         digest = _digest(incoming, staged)
-        if not len(incoming) or linkage.agreement.subject_type is not SubjectType.PERSON:
+        if linkage.agreement.subject_type is not SubjectType.PERSON:
             # Neighbouring addresses are alike by nature; a place is asked for by its number, not by variants.
-            return Examination(state, digest, None)
+            return Examination(state, digest, None, None)
         held = layout.records(live)
-        gone = b"".join(segment.withdrawn for segment in staged)
-        replaced = handles_of(incoming) | {
-            gone[at : at + HANDLE_BYTES] for at in range(0, len(gone), HANDLE_BYTES)
-        }
-        everything = np.concatenate([incoming, held[~among(held, replaced)]]) if len(held) else incoming
+        leaving = np.ones(len(held), np.bool_)
+        if upload.mode is UploadMode.DELTA:
+            leaving = among(held, handles_of(incoming) | withdrawn_handles(staged))
+        brought, before = contents(incoming, self._key), contents(held, self._key)
+        gone = as_versions(held[leaving & ~np.isin(before, brought)], self._rng_bytes)
+        if not len(incoming):
+            return Examination(state, digest, None, gone)
         found = nearness(
             layout.party_rows(agency, incoming),
-            layout.party_rows(agency, everything),
+            layout.party_rows(agency, np.concatenate([incoming, held[~leaving]])),
             closeness(linkage),
             self._config.near_subjects,
             np.random.default_rng(int.from_bytes(self._rng_bytes(16), "big")),
+            former=layout.party_rows(agency, np.concatenate([*former, gone])),
+            changed=~np.isin(brought, before),
         )
-        return Examination(state, digest, found)
+        return Examination(state, digest, found, gone)
 
     def _reason(self, linkage: Linkage, found: Nearness | None) -> str | None:
         if found is None:
@@ -159,7 +153,7 @@ class ProbingWatch:
         if found.crowded:
             return (
                 f"{found.crowded} of {found.checked} subjects looked at have {self._config.near_subjects} or "
-                f"more near variants within the same agency (the most: {found.most})"
+                f"more near variants within the same agency, now or within a day (the most: {found.most})"
             )
         one_to_one = linkage.agreement.matching.mode is MatchingMode.ONE_TO_ONE
         most = max(_FEWEST_NEAR, found.checked * self._config.near_percent // 100)
@@ -182,21 +176,16 @@ class ProbingWatch:
             earlier = await self._holds.find(tx, HoldKind.LOOK_UPS, linkage.id, agency, "")
         if any(item.open for item in earlier):
             raise suspected(next(item for item in earlier if item.open))
-        known_epoch, asked = self._asked.get((linkage.id, agency), (epoch, deque()))
-        if known_epoch != epoch:
-            asked = deque()  # of another key: nothing to compare with, and nothing to keep
-        self._asked[linkage.id, agency] = (epoch, asked)
-        now = self._clock().timestamp()
-        self._forget_old(asked, now)
         if linkage.agreement.subject_type is not SubjectType.PERSON:
             return
-        rows = linkage.layout.party_rows(agency, records)
-        this = _LookUp(now, {name: rows.clks[name][rows.present[name]] for name in closeness(linkage)})
-        variants = sum(_is_variant(this, other, closeness(linkage)) for other in asked)
-        if not any(_equal(this, other) for other in asked):
-            asked.append(this)
-            if len(asked) > _LOOK_UPS_REMEMBERED:
-                asked.popleft()
+        asked = self._asked.get((linkage.id, agency))
+        if asked is None or asked.epoch != epoch:
+            asked = LookUps(epoch, self._config.look_ups_per_day)
+            self._asked[linkage.id, agency] = asked
+        rows, least = linkage.layout.party_rows(agency, records), closeness(linkage)
+        clks = {name: rows.clks[name][rows.present[name]] for name in least}
+        others = asked.take(self._clock().timestamp(), clks)
+        variants = await asyncio.to_thread(variants_among, clks, others, least)
         if variants + 1 >= self._config.look_up_variants:
             async with self._store.write() as tx:
                 held = await self._holds.hold(
@@ -211,23 +200,24 @@ class ProbingWatch:
             raise suspected(held)
 
     def forget_old(self) -> None:
-        """Drops look-ups of more than a day ago."""
+        """Drops what is remembered of more than a day ago."""
         now = self._clock().timestamp()
-        for _, asked in self._asked.values():
-            self._forget_old(asked, now)
+        for asked in self._asked.values():
+            asked.forget_old(now)
+        for replaced in self._replaced.values():
+            replaced.forget_old(now)
 
     def forget(self, linkage_id: str) -> None:
-        """Drops the look-ups of a linkage: its key has changed, or it has ended."""
+        """Drops what is remembered of a linkage: its key has changed, or it has ended."""
         self._asked = {key: item for key, item in self._asked.items() if key[0] != linkage_id}
-
-    @staticmethod
-    def _forget_old(asked: deque[_LookUp], now: float) -> None:
-        while asked and asked[0].at <= now - _DAY:
-            asked.popleft()
+        self._replaced = {key: item for key, item in self._replaced.items() if key[0] != linkage_id}
 
     async def _released(self, hold: Hold) -> None:
+        key = (hold.linkage, hold.agency)
         if hold.kind is HoldKind.LOOK_UPS:
-            self._asked.pop((hold.linkage, hold.agency), None)
+            self._asked.pop(key, None)
+        elif hold.kind is HoldKind.UPLOAD:
+            self._replaced.pop(key, None)
 
 
 def closeness(linkage: Linkage) -> dict[str, float]:
@@ -247,22 +237,8 @@ def suspected(hold: Hold) -> RefusedError:
     )
 
 
-def _is_variant(one: _LookUp, other: _LookUp, least: dict[str, float]) -> bool:
-    return not _equal(one, other) and any(
-        bool(variants_seen(one.clks[name], other.clks[name], dice).any()) for name, dice in least.items()
-    )
-
-
-def _equal(one: _LookUp, other: _LookUp) -> bool:
-    return all(np.array_equal(clks, other.clks[name]) for name, clks in one.clks.items())
-
-
 def _digest(records: Records, staged: tuple[Segment, ...]) -> str:
     """Names the content of an upload, whatever the order and the batches in which it came."""
     rows = np.sort(np.ascontiguousarray(records).view(f"V{records.shape[1]}").ravel())
-    withdrawn = sorted(
-        segment.withdrawn[at : at + HANDLE_BYTES]
-        for segment in staged
-        for at in range(0, len(segment.withdrawn), HANDLE_BYTES)
-    )
+    withdrawn = sorted(withdrawn_handles(staged))
     return hashlib.sha256(rows.tobytes() + b"|" + b"".join(withdrawn)).hexdigest()

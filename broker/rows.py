@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 Records = NDArray[np.uint8]
 _HEAD = HANDLE_BYTES + 1
+#: The odd factors of splitmix64's finaliser.
+_MIXERS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,12 @@ def handles_of(records: Records) -> set[bytes]:
     return {joined[start : start + HANDLE_BYTES] for start in range(0, len(joined), HANDLE_BYTES)}
 
 
+def withdrawn_handles(segments: Iterable[Segment]) -> set[bytes]:
+    """The distinct handles that some staged segments withdraw."""
+    joined = b"".join(segment.withdrawn for segment in segments)
+    return {joined[start : start + HANDLE_BYTES] for start in range(0, len(joined), HANDLE_BYTES)}
+
+
 def among(records: Records, handles: Collection[bytes]) -> NDArray[np.bool_]:
     """Which records belong to one of `handles`."""
     first_halves = np.frombuffer(b"".join(handle[:8] for handle in handles), np.uint64)
@@ -112,6 +120,23 @@ def repeated_rows(records: Records) -> int:
     """How many records repeat the handle and row number of another."""
     halves = _halves(records)
     return len(records) - _distinct(halves[:, 0], halves[:, 1], records[:, HANDLE_BYTES].astype(np.uint64))
+
+
+def contents(records: Records, key: int) -> NDArray[np.uint64]:
+    """What each record says, whoever it is said of: a number for all but handle and row number.
+
+    Equal contents give equal numbers; under a secret random `key` of 64 bits nobody finds others that do.
+    """
+    rows, width = len(records), records.shape[1] - _HEAD
+    padded = np.zeros((rows, -(-width // 8) * 8), np.uint8)
+    padded[:, :width] = records[:, _HEAD:]
+    numbers = np.full(rows, key, np.uint64)
+    for word in padded.view(np.uint64).T:
+        numbers ^= word
+        for factor in _MIXERS:
+            numbers *= factor
+            numbers ^= numbers >> np.uint64(32)
+    return numbers
 
 
 def subject_count(records: Records) -> int:

@@ -1,7 +1,7 @@
 """Encodings on their way in: announced, taken batch by batch, and made visible all at once.
 
 Every batch is durable before it is acknowledged, and counted once however often it comes. An upload that
-nobody goes on with is forgotten after a day.
+nobody goes on with is forgotten after a day, or when its agency begins too many others.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from broker.catalogue import Catalogue
 from broker.epochs import EpochService
 from broker.linkages import Linkage
 from broker.probing import Examination, ProbingWatch, suspected
-from broker.rows import among, handles_of, repeated_rows, subject_count
+from broker.rows import among, handles_of, repeated_rows, subject_count, withdrawn_handles
 from broker.store.model import Hold, Segment, UploadRecord
 from broker.store.ports import BrokerStore, Transaction
+from broker.turnover import Turnover
 from crypto.audit import AuditAction
 from crypto.canonical import JsonInput
 from protos.wire.errors import ErrorCode, RefusedError
 from protos.wire.limits import LIMITS
 from protos.wire.linkage import (
-    HANDLE_BYTES,
     EncodingBatch,
     UploadMode,
     UploadStart,
@@ -62,6 +62,7 @@ class UploadService:
         catalogue: Catalogue,
         epochs: EpochService,
         probing: ProbingWatch,
+        turnover: Turnover,
         audit: AuditLog,
         withdraw: Withdraw,
         committed: Committed,
@@ -71,6 +72,7 @@ class UploadService:
         self._catalogue = catalogue
         self._epochs = epochs
         self._probing = probing
+        self._turnover = turnover
         self._audit = audit
         self._withdraw = withdraw
         self._committed = committed
@@ -111,7 +113,7 @@ class UploadService:
                 start.row_count,
                 self._clock(),
             )
-            await self._probing.require_turnover(tx, linkage, upload)
+            await self._turnover.make_room(tx, linkage, upload)
             await tx.encodings.put_upload(upload)
             return upload
 
@@ -119,8 +121,8 @@ class UploadService:
         """Stores one batch durably; one that is stored already changes nothing.
 
         Raises:
-            RefusedError: UPLOAD_UNKNOWN, UPLOAD_OUT_OF_ORDER, TOO_LARGE, BATCH_INVALID, WRONG_LENGTH,
-                WRONG_SCHEMA.
+            RefusedError: UPLOAD_UNKNOWN, UPLOAD_OUT_OF_ORDER, TOO_LARGE, QUOTA_EXCEEDED, BATCH_INVALID,
+                WRONG_LENGTH, WRONG_SCHEMA.
         """
         async with self._store.write() as tx:
             upload = await self._own_upload(tx, agency, upload_id)
@@ -138,17 +140,19 @@ class UploadService:
                 return
             self._require_fits(upload, sequence, batch.rows)
             await self._epochs.require_open(tx, linkage, upload.epoch)
+            further = replace(
+                upload,
+                next_sequence=sequence + 1,
+                rows=upload.rows + batch.rows,
+                withdrawn=upload.withdrawn + len(batch.withdrawn),
+                touched=self._clock(),
+            )
+            if batch.withdrawn or not batch.rows:
+                await self._turnover.require_bounded(tx, linkage, further)
             await tx.encodings.stage(
                 upload, sequence, digest, Segment(0, agency, batch.rows, body, withdrawn)
             )
-            await tx.encodings.put_upload(
-                replace(
-                    upload,
-                    next_sequence=sequence + 1,
-                    rows=upload.rows + batch.rows,
-                    touched=self._clock(),
-                )
-            )
+            await tx.encodings.put_upload(further)
 
     async def commit(self, agency: str, upload_id: str, batch_count: int, row_count: int) -> int:
         """Makes an upload visible to matching, all of it or nothing; returns the rows that the agency holds.
@@ -183,10 +187,12 @@ class UploadService:
         if upload.committed:
             return None, upload.rows_held
         await self._epochs.require_open(tx, linkage, upload.epoch)
+        await self._turnover.require(tx, linkage, upload)
         held_back = await self._probing.require_unsuspected(tx, linkage, upload, seen)
         if held_back is not None:
             return held_back
         change, rows_held = await self._make_live(tx, linkage, upload)
+        self._probing.remember(linkage, upload, seen)
         await tx.encodings.bump(linkage.id, upload.epoch, upload.agency)
         await tx.encodings.put_upload(
             replace(upload, committed=True, rows_held=rows_held, touched=self._clock())
@@ -231,7 +237,7 @@ class UploadService:
             await tx.encodings.drop_live(linkage.id, upload.epoch, upload.agency)
         else:
             touched = frozenset(handles_of(incoming))
-            withdrawn = frozenset(_handles(staged))
+            withdrawn = frozenset(withdrawn_handles(staged))
             if touched & withdrawn:
                 raise RefusedError(
                     ErrorCode.BATCH_INVALID, "a subject is changed and withdrawn in the same upload"
@@ -334,8 +340,3 @@ def _same_upload(known: UploadRecord, agency: str, start: UploadStart) -> Upload
             ErrorCode.INVALID_ARGUMENT, "this upload_id was used for another upload; choose a new one"
         )
     return known
-
-
-def _handles(segments: Sequence[Segment]) -> set[bytes]:
-    joined = b"".join(segment.withdrawn for segment in segments)
-    return {joined[at : at + HANDLE_BYTES] for at in range(0, len(joined), HANDLE_BYTES)}

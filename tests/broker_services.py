@@ -22,6 +22,7 @@ from broker.runs import RunService
 from broker.store.memory import MemoryStore
 from broker.store.ports import BrokerStore
 from broker.trust import TrustService
+from broker.turnover import Turnover
 from broker.uploads import UploadService
 from protos.wire.linkage import EncodingBatch, EpochState, RunState, UploadMode, UploadStart
 from tests.federation import LINKAGE, POLICE, Federation
@@ -76,7 +77,10 @@ class BrokerServices:
         epochs = EpochService(store, catalogue, audit, matcher.forget, watch, now)
         links = LinkService(store, catalogue, audit, bell, now, secrets.token_bytes)
         runs = RunService(store, catalogue, epochs, links, matcher, holds, watch, audit, bell, now)
-        uploads = UploadService(store, catalogue, epochs, probing, audit, links.withdraw, runs.committed, now)
+        turnover = Turnover(watch.daily_turnover, now)
+        uploads = UploadService(
+            store, catalogue, epochs, probing, turnover, audit, links.withdraw, runs.committed, now
+        )
         look_ups = LookUpService(store, catalogue, epochs, links, matcher, probing, 10_000, 10_000, now)
 
         async def changed() -> None:

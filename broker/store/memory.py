@@ -179,11 +179,18 @@ class _Encodings(_Role):
         }
         self._s.versions = {key: count for key, count in self._s.versions.items() if (key[0], key[2]) != mine}
 
-    async def uploads_of(self, linkage: str, agency: str) -> tuple[UploadRecord, ...]:
-        found = [
-            item for item in self._s.uploads.values() if (item.linkage, item.agency) == (linkage, agency)
-        ]
-        return tuple(sorted(found, key=lambda item: item.upload_id))
+    async def open_uploads(self, linkage: str, agency: str) -> tuple[UploadRecord, ...]:
+        found = [item for item in self._uploads_of(linkage, agency) if not item.committed]
+        return tuple(sorted(found, key=lambda item: (item.touched, item.upload_id)))
+
+    async def sent_since(
+        self, linkage: str, agency: str, since: datetime, besides: str, *, open_too: bool
+    ) -> int:
+        return sum(
+            max(1, item.withdrawn + (item.rows if item.committed else item.row_count))
+            for item in self._uploads_of(linkage, agency)
+            if item.touched > since and item.upload_id != besides and (item.committed or open_too)
+        )
 
     async def stage(self, upload: UploadRecord, sequence: int, digest: str, segment: Segment) -> None:
         number = self._s.next_serial("segment")
@@ -285,6 +292,9 @@ class _Encodings(_Role):
     async def bump(self, linkage: str, epoch: int, agency: str) -> None:
         key = (linkage, epoch, agency)
         self._s.versions[key] = self._s.versions.get(key, 0) + 1
+
+    def _uploads_of(self, linkage: str, agency: str) -> list[UploadRecord]:
+        return [item for item in self._s.uploads.values() if (item.linkage, item.agency) == (linkage, agency)]
 
     def _staged(self, upload_id: str) -> list[_Batch]:
         return [item for item in self._s.batches.values() if item.upload_id == upload_id and not item.live]

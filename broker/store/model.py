@@ -61,7 +61,10 @@ class Confirmation:
 
 @dataclass(frozen=True, slots=True)
 class UploadRecord:
-    """An upload by one agency: announced, filled batch by batch, then committed."""
+    """An upload by one agency: announced, filled batch by batch, then committed.
+
+    `row_count` was announced; `rows` and `withdrawn`, the handles to withdraw, are what came so far.
+    """
 
     upload_id: str
     agency: str
@@ -72,6 +75,7 @@ class UploadRecord:
     touched: datetime
     next_sequence: int = 0
     rows: int = 0
+    withdrawn: int = 0
     committed: bool = False
     rows_held: int = 0
 
@@ -136,11 +140,11 @@ class TokenRecord:
     epoch: int
     strength: Strength
     expires: datetime
+    told_until: datetime
     named: bool
     #: From a single look-up: told in the answer only, and never in the recipient's event log.
     passing: bool = False
 
-    told_until: datetime
     def link(self) -> Link:
         """What the recipient may know."""
         return Link(

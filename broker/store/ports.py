@@ -108,8 +108,17 @@ class EncodingStore(Protocol):
     async def stale_uploads(self, before: datetime) -> tuple[UploadRecord, ...]:
         """Uploads last touched before a time."""
 
-    async def uploads_of(self, linkage: str, agency: str) -> tuple[UploadRecord, ...]:
-        """The uploads of an agency that are not forgotten yet, committed or not."""
+    async def open_uploads(self, linkage: str, agency: str) -> tuple[UploadRecord, ...]:
+        """An agency's uploads that are not committed, the one longest untouched first."""
+
+    async def sent_since(
+        self, linkage: str, agency: str, since: datetime, besides: str, *, open_too: bool
+    ) -> int:
+        """What an agency's committed uploads, touched after a time, amount to, all `besides` one.
+
+        Each counts its rows and its withdrawn handles, at least one. With `open_too` those that are not
+        committed count too, by the rows that they announced.
+        """
 
     async def stage(self, upload: UploadRecord, sequence: int, digest: str, segment: Segment) -> None:
         """Keeps a batch of an open upload, unseen by matching; `segment.id` is not used."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Row, and_, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, and_, case, delete, func, insert, select, true, update
 
 from broker.store.model import RunRecord, Segment, UploadRecord
 from broker.store.sql_support import SqlRole, moment, seconds
@@ -40,6 +40,7 @@ class SqlEncodings(SqlRole):
                     "rows": upload.rows,
                     "committed": upload.committed,
                     "rows_held": upload.rows_held,
+                    "withdrawn": upload.withdrawn,
                 }
             ],
         )
@@ -54,11 +55,30 @@ class SqlEncodings(SqlRole):
         rows = await self._c.execute(select(uploads).where(uploads.c.touched < seconds(before)))
         return tuple(_upload(row) for row in rows)
 
-    async def uploads_of(self, linkage: str, agency: str) -> tuple[UploadRecord, ...]:
-        """See `EncodingStore.uploads_of`."""
-        mine = and_(uploads.c.linkage == linkage, uploads.c.agency == agency)
-        rows = await self._c.execute(select(uploads).where(mine).order_by(uploads.c.upload_id))
+    async def open_uploads(self, linkage: str, agency: str) -> tuple[UploadRecord, ...]:
+        """See `EncodingStore.open_uploads`."""
+        mine = and_(uploads.c.linkage == linkage, uploads.c.agency == agency, uploads.c.committed.is_(False))
+        rows = await self._c.execute(
+            select(uploads).where(mine).order_by(uploads.c.touched, uploads.c.upload_id)
+        )
         return tuple(_upload(row) for row in rows)
+
+    async def sent_since(
+        self, linkage: str, agency: str, since: datetime, besides: str, *, open_too: bool
+    ) -> int:
+        """See `EncodingStore.sent_since`."""
+        rows = case((uploads.c.committed, uploads.c.rows), else_=uploads.c.row_count)
+        amount = rows + uploads.c.withdrawn
+        total = await self._c.scalar(
+            select(func.coalesce(func.sum(case((amount < 1, 1), else_=amount)), 0)).where(
+                uploads.c.linkage == linkage,
+                uploads.c.agency == agency,
+                uploads.c.touched > seconds(since),
+                uploads.c.upload_id != besides,
+                uploads.c.committed if not open_too else true(),
+            )
+        )
+        return int(total or 0)
 
     async def stage(self, upload: UploadRecord, sequence: int, digest: str, segment: Segment) -> None:
         """See `EncodingStore.stage`."""
@@ -260,6 +280,7 @@ def _upload(row: Row[tuple[object, ...]]) -> UploadRecord:
         touched=moment(row.touched),
         next_sequence=row.next_sequence,
         rows=row.rows,
+        withdrawn=row.withdrawn,
         committed=row.committed,
         rows_held=row.rows_held,
     )

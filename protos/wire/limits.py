@@ -31,14 +31,14 @@ class Limits:
     rows_per_subject: int = 32
     #: Batches in one upload. With full batches about 34 billion rows: the agreement's quota bites first.
     batches_per_upload: int = 4_194_304
+    #: Uploads of one agency to one linkage that are begun and not committed; a further one ends the oldest.
+    open_uploads: int = 3
     #: One sealed relay message.
     sealed_bytes: int = 2 * MIB
     #: Sealed messages that wait for one recipient.
     waiting_messages: int = 20_000
     #: Sealed bytes that wait for one recipient.
     waiting_bytes: int = 512 * MIB
-    #: How long a sealed message waits at most.
-    relay_ttl_seconds: int = 14 * 24 * 3600
     #: One sender takes at most this part of a mailbox: one in so many of its messages and bytes ...
     one_sender_in: int = 8
     #: ... but always so many messages and bytes, where the mailbox is that large.
@@ -46,6 +46,8 @@ class Limits:
     sender_bytes: int = 16 * MIB
     #: This part of a mailbox is kept for `protos.wire.relay.URGENT_PURPOSES`: one in so many.
     urgent_one_in: int = 10
+    #: How long a sealed message waits at most.
+    relay_ttl_seconds: int = 14 * 24 * 3600
     #: Message ids in one acknowledgement.
     acknowledgements_per_call: int = 1000
     #: Audit leaves in one read.

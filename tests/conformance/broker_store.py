@@ -361,12 +361,14 @@ class BrokerStoreSuite:
         async with store.write() as tx:
             assert await tx.relay.seen("nhs", sent[0].message.message_id) == "digest0"
             assert await tx.relay.load("care") == MailboxLoad(4, 1 + 2 + 3 + 4)
+            assert await tx.relay.load("care", "nhs") == MailboxLoad(4, 1 + 2 + 3 + 4)
+            assert await tx.relay.load("care", "police") == MailboxLoad(0, 0)
             assert await tx.relay.load("nobody") == MailboxLoad(0, 0)
+            assert await tx.relay.is_waiting("care", sent[0].message.message_id)
+            assert not await tx.relay.is_waiting("police", sent[0].message.message_id)
             waiting = await tx.relay.waiting("care", 0, NOW, 3)
             assert [item.message for item in waiting] == [item.message for item in sent[:3]]
             rest = await tx.relay.waiting("care", waiting[-1].position, NOW, 3)
-            assert await tx.relay.is_waiting("care", sent[0].message.message_id)
-            assert not await tx.relay.is_waiting("police", sent[0].message.message_id)
             assert [item.message for item in rest] == [sent[3].message]
             ids = [item.message.message_id for item in sent]
             assert await tx.relay.acknowledge("police", ids) == 0

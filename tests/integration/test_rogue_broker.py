@@ -189,7 +189,7 @@ async def test_data_sent_anew_for_ever_meets_a_quota(tmp_path: Path) -> None:
         more = batch(CARE, range(PEOPLE, PEOPLE + 1), person_clks(PEOPLE + 1))
         growing = world.care.upload(epoch, LINKAGE, more, mode=UploadMode.DELTA)
         assert await refusal(growing) is ErrorCode.QUOTA_EXCEEDED
-        world.broker._probing._clock = lambda: world.federation.now + timedelta(hours=25)
+        world.broker._uploads._turnover._clock = lambda: world.federation.now + timedelta(hours=25)
         await world.police.upload(epoch, LINKAGE, batch(POLICE, range(PEOPLE), person_clks(PEOPLE)))
 
 
