@@ -34,6 +34,7 @@ from protos.relay.v1 import relay_pb2, relay_pb2_grpc
 from protos.wire.channels import CHANNEL_OPTIONS
 from protos.wire.documents import DocumentBundle, DocumentKind
 from protos.wire.errors import ErrorCode, UnavailableError
+from protos.wire.limits import LIMITS
 from protos.wire.linkage import Column, EncodingBatch, EpochState, UploadMode, UploadStart
 from tests.broker_client import Client, asked, connected, message, refusal
 from tests.broker_world import World, running_world
@@ -419,6 +420,15 @@ async def test_a_hidden_agency_cannot_be_addressed(world: World) -> None:
 
 
 # audit ----------------------------------------------------------------------------------------------------
+
+
+async def test_leaves_are_read_in_parts(world: World) -> None:
+    async def read(count: int) -> list[bytes]:
+        request = audit_pb2.ReadLeavesRequest(end=count)
+        return [item.leaf async for item in world.nhs.audit.ReadLeaves(request)]
+
+    assert await asked(read(LIMITS.leaves_per_read))
+    assert await refusal(read(LIMITS.leaves_per_read + 1)) is ErrorCode.TOO_LARGE
 
 
 async def test_the_log_can_be_witnessed(world: World) -> None:
