@@ -1,4 +1,4 @@
-"""The holding side: a request comes in, is examined (`agency_node.disclosure.examine`), and is answered or waits.
+"""The holding side: a request comes in, is examined (see `examine`), and is answered or waits.
 
 What leaves, leaves with its audit entry: decision record, audit entries, the note of the release and the
 sealed answer are one transaction, and the mailbox sends what was committed only.
