@@ -51,8 +51,6 @@ _log = structlog.get_logger("keying")
 _SOON_SECONDS = 0.25
 #: How long another node may be ahead of this one: until trust, documents and epoch have been fetched.
 _EARLY_AT_MOST = timedelta(minutes=15)
-#: How many epochs a broker that lost its own is led through, to one that was never used.
-_LED_AT_MOST = 1_000
 #: A step of `KeyAgreement` that takes in a message.
 _Take = Callable[[KeyAgreement, Envelope, Mapping[AgencyId, VerifyKey]], KeyAgreement]
 
@@ -289,28 +287,27 @@ class KeyingService:
     async def rotate(self, broker: EpochSource, linkage_id: LinkageId, reason: RotationReason) -> int:
         """Asks for a new epoch and begins its key agreement; returns the epoch.
 
-        A broker that lost its epochs counts from 1 again. It is led on, epoch by epoch, to one that was never
-        used here.
+        A broker that lost its epochs counts from 1 again. It is told the highest that is known here, and
+        opens the one after it.
 
         Raises:
-            RefusedError: EPOCH_WENT_BACK for a broker that does not get there; what the broker refuses.
+            RefusedError: EPOCH_WENT_BACK for a broker that does not; what the broker refuses.
         """
         now = self._clock()
         registry = self._registry_at(now)
         async with self._store.transaction() as tx:
             verified = await self._book.agreement(tx, linkage_id, registry, now)
             highest = await tx.epochs.highest(linkage_id)
-        epoch = (await broker.epoch(linkage_id)).epoch
-        for _ in range(_LED_AT_MOST):
-            epoch = await broker.rotate(linkage_id, epoch, reason)
-            if epoch > highest:
-                await self.advance(broker, verified)
-                return epoch
-        raise RefusedError(
-            ErrorCode.EPOCH_WENT_BACK,
-            f"the broker does not get beyond epoch {highest} of {linkage_id}, the last one here; "
-            "ask its operator, and agree on a linkage with another id if that cannot be mended",
-        )
+        known = max(highest, (await broker.epoch(linkage_id)).epoch)
+        epoch = await broker.rotate(linkage_id, known, reason)
+        if epoch <= highest:
+            raise RefusedError(
+                ErrorCode.EPOCH_WENT_BACK,
+                f"the broker does not get beyond epoch {highest} of {linkage_id}, the last one here; "
+                "ask its operator, and agree on a linkage with another id if that cannot be mended",
+            )
+        await self.advance(broker, verified)
+        return epoch
 
     async def statuses(self) -> tuple[KeyStatus, ...]:
         """The newest epoch of every linkage."""

@@ -23,6 +23,8 @@ from protos.wire.errors import ErrorCode, RefusedError, UnavailableError
 from protos.wire.linkage import Epoch, EpochState, RotationReason
 
 _HASH_BYTES = 32
+#: How many epochs further than this broker an agency may know of.
+_AHEAD_AT_MOST = 1_000
 _DAY = timedelta(days=1)
 #: Whoever sees harm is heard at once, the first time in a day, whatever was asked for before.
 _ALARMS = (RotationReason.SUSPICION, RotationReason.KEY_MISMATCH)
@@ -100,35 +102,39 @@ class EpochService:
     ) -> int:
         """Opens the next epoch, unless somebody did so already; returns the current one.
 
+        An agency that knows of a later epoch than this broker, which has lost its own, is believed: the next
+        is the one after that. Nothing is ever encoded under a number a second time.
+
         After a suspicion the encodings of the old key are deleted at once. Links stand until the new epoch's
         first run.
 
         Raises:
-            RefusedError: RATE_LIMITED where the agency asks too often, or too soon after the last rotation.
+            RefusedError: RATE_LIMITED where the agency asks too often, or too soon after the last rotation;
+                WRONG_EPOCH for one that is too far ahead.
         """
         linkage = self._catalogue.linkage_for(linkage_id, agency)
         async with self._store.write() as tx:
             current = await self.ensure(tx, linkage)
-            if believed_current > current.epoch:
+            if believed_current > current.epoch + _AHEAD_AT_MOST:
                 raise RefusedError(
                     ErrorCode.WRONG_EPOCH, f"the current epoch of {linkage.id} is {current.epoch}"
                 )
             if believed_current < current.epoch:
                 return current.epoch
-            refusal = await self._too_often(tx, linkage, current, agency, reason)
+            refusal = await self._too_often(tx, linkage, current, agency, reason, believed_current)
             if refusal:
                 await self._note_refusal(tx, linkage, current, agency, reason)
             else:
-                await self._rotate(tx, linkage, current, agency, reason)
+                await self._rotate(tx, linkage, believed_current + 1, agency, reason)
         if refusal:
             raise RefusedError(ErrorCode.RATE_LIMITED, refusal)
         self._rotated(linkage.id)
-        return current.epoch + 1
+        return believed_current + 1
 
     async def _rotate(
-        self, tx: Transaction, linkage: Linkage, current: EpochRecord, agency: str, reason: RotationReason
+        self, tx: Transaction, linkage: Linkage, epoch: int, agency: str, reason: RotationReason
     ) -> None:
-        record = await self._open(tx, linkage, current.epoch + 1, agency, reason.value)
+        record = await self._open(tx, linkage, epoch, agency, reason.value)
         if reason is RotationReason.SUSPICION:
             await tx.encodings.drop_before(linkage.id, record.epoch)
         body: dict[str, JsonInput] = {
@@ -139,7 +145,13 @@ class EpochService:
         await self._audit.append(tx, AuditAction.EPOCH_ROTATED, body, actor=agency, policy=linkage.hash)
 
     async def _too_often(
-        self, tx: Transaction, linkage: Linkage, current: EpochRecord, agency: str, reason: RotationReason
+        self,
+        tx: Transaction,
+        linkage: Linkage,
+        current: EpochRecord,
+        agency: str,
+        reason: RotationReason,
+        believed_current: int,
     ) -> str:
         """Why an agency gets no new epoch now, or nothing: one member must not end a linkage for all."""
         now = self._clock()
@@ -154,7 +166,8 @@ class EpochService:
                 f"{agency} has asked for {len(earlier)} new keys of {linkage.id} within a day; at most "
                 f"{most} are made for one agency. Another participant may ask"
             )
-        if current.state is EpochState.KEYING and now - current.created < timedelta(minutes=young):
+        is_young = current.state is EpochState.KEYING and now - current.created < timedelta(minutes=young)
+        if is_young and believed_current == current.epoch:
             return (
                 f"the key of epoch {current.epoch} of {linkage.id} is being agreed; ask again "
                 f"{young} minutes after it was begun"

@@ -1,4 +1,4 @@
-"""What must hold, at this moment, before a field of a request is looked at; and what is held about its subject.
+"""What must hold before a field of a request is looked at, at this moment, and what is held of its subject.
 
 Up to the last step nothing depends on what is held, so a refusal may say why. Whatever is found out from
 there on is for this agency's own record: the requester sees what it would see if nothing were held.

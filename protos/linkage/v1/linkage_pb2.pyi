@@ -213,7 +213,7 @@ class RotateEpochRequest(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     linkage_id: _builtins.str
     current_epoch: _builtins.int
-    """The epoch that the caller believes current, so that two askers cause one rotation."""
+    """The highest epoch that the caller knows, so that two askers cause one rotation. The next is the one after it."""
     reason: Global___RotationReason.ValueType
     def __init__(
         self,
