@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from agency_node.rpc.ports import RequestDraft
 from policies.clauses import NO_APPROVALS, PROTECTED_FIELDS, Approvals, Clause
@@ -24,6 +24,13 @@ from policies.sharing import SharingPolicy
 from policies.signing import CLOCK_SKEW
 from policies.vocabulary import OfficerRole, Purpose
 from protos.wire.errors import ErrorCode, RefusedError
+
+#: How long a request stays open.
+LIFETIMES = {
+    Urgency.ROUTINE: timedelta(days=7),
+    Urgency.URGENT: timedelta(days=2),
+    Urgency.IMMEDIATE: timedelta(hours=12),
+}
 
 
 def words_of(draft: RequestDraft) -> tuple[PersonId, OfficerRole, Purpose, Urgency]:

@@ -12,6 +12,8 @@ from typing import Annotated
 import typer
 
 from agency_node.disclosure.approving import Said, agreed, page_lines
+from agency_node.disclosure.asking import agreed_request, asking_lines
+from agency_node.disclosure.page import signed
 from agency_node.disclosure.terminal import (
     CONFIG,
     AsJson,
@@ -23,11 +25,13 @@ from agency_node.disclosure.terminal import (
     RequestId,
     Role,
     SubjectNumber,
+    Yes,
+    acting_for,
+    confirm,
     give_order,
     listed,
     officers_app,
     show_list,
-    signed,
     unlocked,
     with_node,
 )
@@ -45,14 +49,13 @@ from agency_node.disclosure.wording import (
 from agency_node.rpc.control_client import ControlClient
 from agency_node.rpc.ports import EmergencyClaim, OrderDraft, PreparedApproval, RequestDraft
 from crypto.envelope import Envelope
-from policies.codec import open_document, parse, to_json
-from policies.disclosure import DisclosureDecision, DisclosureRequest
+from policies.codec import open_document, to_json
+from policies.disclosure import DisclosureDecision
 from policies.vocabulary import TIER_NAMES
 from protos.wire.terminal import TerminalError, say, stop_on_error
 
 request_app = officers_app("Ask other agencies about a link.")
 approve_app = officers_app("Approve or reject what others ask.")
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask again after showing the request.")]
 Answered = Annotated[str, typer.Argument(help="The request's id; the release's hash for what was pushed.")]
 
 
@@ -77,28 +80,28 @@ def ask(
         typer.Option(help="An emergency that cannot wait for approvals: one of the policy's reasons."),
     ] = None,
     explanation: Annotated[str, typer.Option(help="With --break-glass: what is happening.")] = "",
+    yes: Yes = False,
     passphrase_file: PassphraseFile = None,
     config: Config = CONFIG,
 ) -> None:
-    """Asks the agency behind a link. You sign with your own key; the node adds its signature and sends it.
+    """Shows a request to the agency behind a link, and sends it. You sign with your own key, your node too.
 
-    With --break-glass you type your passphrase there and then, both privacy officers are told at once, and
-    each of them must review what you did in time, or your requests are refused.
+    With --break-glass you type your passphrase before anything else, both privacy officers are told at once,
+    and each of them must review what you did in time, or your requests are refused.
     """
     claim = None if break_glass is None else EmergencyClaim(break_glass, explanation)
     draft = RequestDraft(
         link, purpose, tier, necessity, case, urgency, tuple(record_type or ()), tuple(field or ()),
         officer, role, claim,
     )  # fmt: skip
-    # Before the request is made: it says when its officer was authenticated.
-    signer = unlocked(key, passphrase_file, retype=claim is not None)
-
-    async def work(client: ControlClient) -> tuple[DisclosureRequest, str]:
-        prepared = await client.prepare_request(draft)
-        request = parse(DisclosureRequest, prepared.payload)
-        return request, await client.submit_request(signed(prepared, signer))
-
-    request, request_id = with_node(config, work)
+    acting = acting_for(config)
+    # An emergency is dated: the request says when its officer was authenticated.
+    signer = unlocked(key, passphrase_file, retype=True) if claim is not None else None
+    prepared = with_node(config, lambda client: client.prepare_request(draft))
+    request = agreed_request(prepared, draft, acting)
+    confirm(asking_lines(request), yes)
+    envelope = signed(request, signer or unlocked(key, passphrase_file))
+    request_id = with_node(config, lambda client: client.submit_request(envelope))
     asked = ", ".join(f"{item.record_type} ({len(item.fields)} fields)" for item in request.asks)
     say(f"Sent to {request.provider}: {TIER_NAMES[request.tier]}, under policy {request.policy}.")
     say(f"Asked for: {asked}")
@@ -301,10 +304,8 @@ def _decided(said: Said, key: str, passphrase_file: Path | None, yes: bool, conf
             said.request_id, said.decision, said.reason, said.officer, said.role
         )
 
-    prepared = with_node(config, prepare)
-    for line in page_lines(*agreed(prepared, said)):
-        say(line)
-    if not yes:
-        typer.confirm("Sign this?", abort=True)
-    envelope = signed(prepared, unlocked(key, passphrase_file))
+    acting = acting_for(config)
+    request, approval = agreed(with_node(config, prepare), said, acting)
+    confirm(page_lines(request, approval), yes)
+    envelope = signed(approval, unlocked(key, passphrase_file))
     return with_node(config, lambda client: client.submit_approval(envelope))

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from agency_node.disclosure.asks import (
+    LIFETIMES,
     approvals_needed,
     asks_of,
     built,
@@ -49,7 +50,6 @@ from policies.disclosure import (
     DisclosureRelease,
     DisclosureRequest,
     ErasureReason,
-    Urgency,
 )
 from policies.errors import DocumentError, PolicyError
 from policies.ids import (
@@ -64,12 +64,6 @@ from policies.registry import Registry
 from policies.sharing import SharingPolicy
 from protos.wire.errors import ErrorCode, RefusedError
 from protos.wire.relay import LinkReference, ToAgency, ToLink
-
-LIFETIMES = {
-    Urgency.ROUTINE: timedelta(days=7),
-    Urgency.URGENT: timedelta(days=2),
-    Urgency.IMMEDIATE: timedelta(hours=12),
-}
 
 
 class Requester:

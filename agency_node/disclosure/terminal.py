@@ -14,12 +14,13 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from agency_node.config import load_config
+from agency_node.config import NodeConfig, load_config
+from agency_node.disclosure.ordering import agreed_order
+from agency_node.disclosure.page import Acting, signed
 from agency_node.errors import NodeConfigError
 from agency_node.rpc.control_client import ControlClient, control_client
-from agency_node.rpc.ports import OrderDraft, PreparedDocument
-from crypto.canonical import JsonValue, parse_canonical
-from crypto.envelope import sign_envelope
+from agency_node.rpc.ports import OrderDraft
+from crypto.canonical import JsonValue
 from crypto.keys import Signer
 from crypto.signers import load_signer
 from protos.wire.terminal import EXIT_USAGE, ask_passphrase, say
@@ -32,6 +33,7 @@ PassphraseFile = Annotated[
 ]
 Officer = Annotated[str, typer.Option(help="Your person id, as the registry has it.")]
 Role = Annotated[str, typer.Option(help="The role in which you act, such as investigator or approver.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask again after showing what you sign.")]
 AsJson = Annotated[bool, typer.Option("--json", help="For programs rather than people.")]
 RequestId = Annotated[str, typer.Argument(help="The request's id, as `list` or `queue` shows it.")]
 Reason = Annotated[str, typer.Option(help="Why, in your own words; it is kept.")]
@@ -53,13 +55,23 @@ def officers_app(help_text: str) -> typer.Typer:
     return app
 
 
-def with_node(config: Path, work: Callable[[ControlClient], Awaitable[_Result]]) -> _Result:
-    """Runs `work` with the running node; a wrong configuration ends the command with its own exit code."""
+def _loaded(config: Path) -> NodeConfig:
     try:
-        loaded = load_config(config)
+        return load_config(config)
     except NodeConfigError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(EXIT_USAGE) from None
+
+
+def acting_for(config: Path) -> Acting:
+    """The federation and agency of the node's configuration."""
+    loaded = _loaded(config)
+    return Acting(loaded.federation, loaded.agency)
+
+
+def with_node(config: Path, work: Callable[[ControlClient], Awaitable[_Result]]) -> _Result:
+    """Runs `work` with the running node; a wrong configuration ends the command with its own exit code."""
+    loaded = _loaded(config)
 
     async def connected() -> _Result:
         async with control_client(loaded.control_socket) as client:
@@ -106,17 +118,17 @@ def unlocked(key: str, passphrase_file: Path | None, *, retype: bool = False) ->
     return load_signer(key, passphrase)
 
 
-def signed(prepared: PreparedDocument, signer: Signer) -> bytes:
-    """The document under the officer's signature."""
-    parse_canonical(prepared.payload, max_bytes=1_048_576)
-    return sign_envelope(prepared.payload_type, prepared.payload, [signer]).to_bytes()
+def confirm(lines: Iterable[str], yes: bool) -> None:
+    """Shows what is about to be signed, and asks, unless the officer has answered beforehand."""
+    for line in lines:
+        say(line)
+    if not yes:
+        typer.confirm("Sign this?", abort=True)
 
 
 def give_order(draft: OrderDraft, key: str, passphrase_file: Path | None, config: Path) -> None:
     """Signs an officer's order, hands it in, and says what was done."""
-
-    async def work(client: ControlClient) -> str:
-        prepared = await client.prepare_order(draft)
-        return await client.submit_order(signed(prepared, unlocked(key, passphrase_file)))
-
-    say(with_node(config, work))
+    prepared = with_node(config, lambda client: client.prepare_order(draft))
+    order = agreed_order(prepared, draft, acting_for(config))
+    envelope = signed(order, unlocked(key, passphrase_file))
+    say(with_node(config, lambda client: client.submit_order(envelope)))

@@ -9,14 +9,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from agency_node.disclosure.approving import Said, agreed
+from agency_node.disclosure.asking import agreed_request
+from agency_node.disclosure.page import Acting, signed
 from agency_node.rpc.control_client import ControlClient
 from agency_node.rpc.ports import PictureItem, PreparedDocument, RequestDetail, RequestDraft
-from crypto.envelope import sign_envelope
 from policies.vocabulary import OfficerRole, Purpose
 from protos.wire.errors import ErrorCode, RefusedError
 from protos.wire.terminal import TerminalError
 from tallystick.demo.linking import Clients
 from tallystick.demo.officers import DemoOfficer
+from tallystick.demo.stage import FEDERATION
 from tallystick.population import NORTHMOOR_CARE, STORY, SUSAN
 from tallystick.population.model import AgencyId
 
@@ -106,8 +109,8 @@ async def ask(
         officer=officer.person,
         role=OfficerRole.MARAC_COORDINATOR.value,
     )
-    prepared = await _prepared(client, draft)
-    request_id = await client.submit_request(_signed(prepared, officer))
+    request = agreed_request(await _prepared(client, draft), draft, _acting(officer))
+    request_id = await client.submit_request(signed(request, officer.key))
     approver = officers[link.counterpart]["approver"]
     deadline = time.monotonic() + _ANSWER_SECONDS
     while (detail := await client.request(request_id)).summary.state not in _ENDED:
@@ -133,18 +136,22 @@ async def _prepared(client: ControlClient, draft: RequestDraft) -> PreparedDocum
 async def _approve_if_waiting(client: ControlClient, request_id: str, approver: DemoOfficer) -> None:
     async for summary in client.requests("received"):
         if summary.request_id == request_id and summary.state == "waiting":
-            prepared = await client.prepare_approval(
+            said = Said(
                 request_id,
                 "approve",
                 "Necessary for the conference's safety plan.",
                 approver.person,
                 OfficerRole.APPROVER.value,
             )
-            await client.submit_approval(_signed(prepared, approver))
+            prepared = await client.prepare_approval(
+                said.request_id, said.decision, said.reason, said.officer, said.role
+            )
+            _, approval = agreed(prepared, said, _acting(approver))
+            await client.submit_approval(signed(approval, approver.key))
 
 
-def _signed(prepared: PreparedDocument, officer: DemoOfficer) -> bytes:
-    return sign_envelope(prepared.payload_type, prepared.payload, [officer.key]).to_bytes()
+def _acting(officer: DemoOfficer) -> Acting:
+    return Acting(FEDERATION, officer.organisation)
 
 
 async def picture(client: ControlClient, subject_id: str) -> tuple[PictureItem, ...]:

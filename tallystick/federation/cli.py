@@ -15,6 +15,7 @@ from policies.codec import document_hash, parse, write
 from policies.enrolment import AgencyRequest, BrokerRequest, fingerprint
 from policies.errors import DocumentError
 from policies.ids import AgencyId, FederationId, PersonId
+from policies.registry import Registry
 from policies.root import Root, RootKey
 from protos.wire.terminal import ask_passphrase, read_json, say, stop_on_error
 from tallystick.federation.office import FederationOffice, OfficeError, SigningProgress, next_root
@@ -25,6 +26,10 @@ Folder = Annotated[Path, typer.Option("--dir", help="The office's folder.")]
 PassphraseFile = Annotated[
     Path | None,
     typer.Option(help="A file with the passphrase; otherwise TALLYSTICK_PASSPHRASE, or a prompt."),
+]
+Expect = Annotated[
+    str | None,
+    typer.Option("--fingerprint", help="The fingerprint of what you read; nothing else is signed."),
 ]
 KeyUri = Annotated[str, typer.Option("--key", help="The root holder's key, as keystore:FILE#NAME.")]
 
@@ -71,9 +76,15 @@ def init(
 
 @federation_app.command("sign-root")
 @stop_on_error
-def sign_root(key: KeyUri, folder: Folder = _DEFAULT_FOLDER, passphrase_file: PassphraseFile = None) -> None:
+def sign_root(
+    key: KeyUri,
+    expect: Expect = None,
+    folder: Folder = _DEFAULT_FOLDER,
+    passphrase_file: PassphraseFile = None,
+) -> None:
     """Adds a root holder's signature to the root that is up for signing."""
     office = FederationOffice.open(folder, ask_passphrase(passphrase_file))
+    _say_draft(office.root_draft(), expect)
     signer = load_signer(key, lambda: ask_passphrase(None, prompt="Passphrase of the root holder's key"))
     _say_progress("root", office.sign_root(signer))
 
@@ -147,10 +158,14 @@ def propose_registry(
 @federation_app.command("sign-registry")
 @stop_on_error
 def sign_registry(
-    key: KeyUri, folder: Folder = _DEFAULT_FOLDER, passphrase_file: PassphraseFile = None
+    key: KeyUri,
+    expect: Expect = None,
+    folder: Folder = _DEFAULT_FOLDER,
+    passphrase_file: PassphraseFile = None,
 ) -> None:
     """Adds a root holder's signature to the registry that is up for signing."""
     office = FederationOffice.open(folder, ask_passphrase(passphrase_file))
+    _say_draft(office.registry_draft(), expect)
     signer = load_signer(key, lambda: ask_passphrase(None, prompt="Passphrase of the root holder's key"))
     _say_progress("registry", office.sign_registry(signer))
 
@@ -203,6 +218,15 @@ def _root_key(text: str) -> RootKey:
 def read_public_key(path: Path) -> VerifyKey:
     """A public key from a file that `tallystick officer new-key` wrote."""
     return VerifyKey.from_json(parse_strict(path.read_bytes()))
+
+
+def _say_draft(draft: Root | Registry, expect: str | None) -> None:
+    """What is signed; stops where it is not what the holder has read."""
+    found = fingerprint(draft)
+    if expect is not None and found.replace(" ", "") != expect.replace(" ", "").lower():
+        raise OfficeError(f"what is up for signing has the fingerprint {found}: nothing was signed")
+    what = "Root" if isinstance(draft, Root) else "Registry"
+    say(f"{what} {draft.version} of {draft.federation}, fingerprint: {found}")
 
 
 def _say_progress(what: str, progress: SigningProgress) -> None:

@@ -152,19 +152,29 @@ class FederationOffice:
             raise OfficeError(f"the next root of {self.federation} has version {expected}")
         _write_atomic(self._folder / "root.draft.json", envelope_of(root).to_bytes())
 
+    def root_draft(self) -> Root:
+        """The root that is up for signing, to be read before. Raises OfficeError where none is."""
+        return open_document(Root, self._draft("root"))
+
     def sign_root(self, signer: Signer) -> SigningProgress:
         """Adds a signature to the root draft, which comes into force at the threshold."""
-        path = self._folder / "root.draft.json"
-        if not path.exists():
-            raise OfficeError("no root is up for signing")
-        envelope = add_signature(Envelope.from_bytes(path.read_bytes()), signer)
-        root = open_document(Root, envelope)
+        draft, root = self._draft("root"), self.root_draft()
+        if root.version != len(self.root_envelopes()) + 1 or root.federation != self.federation:
+            raise OfficeError(f"what is up for signing is not the next root of {self.federation}")
+        envelope = add_signature(draft, signer)
         authorities = [root] if root.version == 1 else [self.root(), root]
         progress = _progress(envelope, authorities)
+        path = self._folder / "root.draft.json"
         _write_atomic(path, envelope.to_bytes())
         if progress.in_force:
             path.replace(self._folder / f"root.{root.version}.json")
         return progress
+
+    def _draft(self, what: str) -> Envelope:
+        path = self._folder / f"{what}.draft.json"
+        if not path.exists():
+            raise OfficeError(f"no {what} is up for signing")
+        return Envelope.from_bytes(path.read_bytes())
 
     def admit(self, request: AgencyRequest | BrokerRequest, now: datetime) -> None:
         """Issues a certificate for a request whose fingerprint was checked out of band.
@@ -222,13 +232,18 @@ class FederationOffice:
         _write_atomic(self._folder / "registry.draft.json", envelope_of(registry).to_bytes())
         return registry
 
+    def registry_draft(self) -> Registry:
+        """The registry that is up for signing, to be read before. Raises OfficeError where none is."""
+        return open_document(Registry, self._draft("registry"))
+
     def sign_registry(self, signer: Signer) -> SigningProgress:
         """Adds a signature to the registry draft, which comes into force at the threshold."""
-        path = self._folder / "registry.draft.json"
-        if not path.exists():
-            raise OfficeError("no registry is up for signing; run `tallystick federation propose-registry`")
-        envelope = add_signature(Envelope.from_bytes(path.read_bytes()), signer)
+        draft, registry = self._draft("registry"), self.registry_draft()
+        if registry.federation != self.federation:
+            raise OfficeError(f"what is up for signing is not a registry of {self.federation}")
+        envelope = add_signature(draft, signer)
         progress = _progress(envelope, [self.root()])
+        path = self._folder / "registry.draft.json"
         _write_atomic(path, envelope.to_bytes())
         if progress.in_force:
             path.replace(self._folder / "registry.json")

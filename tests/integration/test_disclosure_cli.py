@@ -13,6 +13,13 @@ from typer.testing import CliRunner
 from agency_node.audit_cli import audit_app
 from agency_node.disclosure.cli import approve_app, request_app
 from agency_node.disclosure.oversight_cli import supervise_app
+from agency_node.disclosure.service import Disclosure
+from agency_node.rpc.ports import PreparedDocument
+from policies.codec import document_hash, payload_type, write
+from policies.ids import Hash256
+from policies.render import page_hash, render_policy
+from policies.signing import SigningStatement
+from policies.vocabulary import Decision, OfficerRole
 from tests.integration.test_node_audit_export import enrol
 from tests.simulator.desk import Desk
 from tests.simulator.disclosure_nodes import SUSAN_AT_CARE, SUSAN_AT_POLICE, TOKEN, make_world
@@ -20,7 +27,7 @@ from tests.simulator.policies import CARE, POLICE
 
 ASK = (
     "ask", TOKEN.text, "--officer", "police.investigator", "--role", "investigator",
-    "--purpose", "domestic_abuse_risk", "--necessity", "Third call in a month.", "--case", "CASE-77",
+    "--purpose", "domestic_abuse_risk", "--necessity", "Third call in a month.", "--case", "CASE-77", "--yes",
 )  # fmt: skip
 
 
@@ -92,6 +99,45 @@ async def test_an_officer_reads_what_they_approve_before_they_sign(desk: Desk) -
             assert line in shown
         await desk.world.deliver()
     assert (await desk.world.police.disclosure.get_request(made["request"])).summary.state == "released"
+
+
+async def test_an_officer_reads_what_they_ask_before_they_sign(desk: Desk) -> None:
+    words = (*ASK[:-1], *desk.key("police.investigator"))
+    thought_better = await desk.run(request_app, POLICE, *words, typed="n\n")
+    assert thought_better.exit_code == 1
+    assert not await desk.world.police.disclosure.list_requests("made")
+    asked = await desk.run(request_app, POLICE, *words, typed="y\n")
+    assert asked.exit_code == 0, asked.output
+    shown = asked.output.partition("Sign this?")[0]
+    assert "  Which way:  to care" in shown and "  Asked for:  risk assessment: " in shown
+
+
+async def test_a_node_has_its_officers_sign_nothing_else(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    handed_in: list[bytes] = []
+
+    async def a_statement(*_: object) -> PreparedDocument:
+        statement = SigningStatement(
+            Hash256(document_hash(desk.world.policy)),
+            page_hash(render_policy(desk.world.policy)),
+            POLICE,
+            OfficerRole.SIRO,
+            Decision.APPROVE,
+            desk.world.clock.now,
+        )
+        return PreparedDocument(write(statement), payload_type(SigningStatement))
+
+    async def take(envelope: bytes) -> str:
+        handed_in.append(envelope)
+        return "done"
+
+    for name in ("request", "order"):
+        monkeypatch.setattr(Disclosure, f"prepare_{name}", a_statement)
+        monkeypatch.setattr(Disclosure, f"submit_{name}", take)
+    own = desk.order("police.investigator", "investigator")
+    for words in ((*ASK, *desk.key("police.investigator")), ("withdraw", "request-0001", *own)):
+        refused = await desk.run(request_app, POLICE, *words)
+        assert refused.exit_code == 1 and "nothing was signed" in refused.output
+    assert not handed_in
 
 
 @pytest.mark.parametrize("agency", [POLICE, CARE])

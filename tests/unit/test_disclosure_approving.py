@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from agency_node.disclosure.approving import Said, agreed, page_lines
+from agency_node.disclosure.page import Acting
 from agency_node.rpc.ports import PreparedApproval
 from policies.codec import document_hash, payload_type, write
 from policies.disclosure import Approval, DisclosureRequest
@@ -14,9 +15,12 @@ from policies.ids import DocumentId, Hash256, Prose
 from policies.vocabulary import Decision, OfficerRole
 from protos.wire.terminal import TerminalError
 from tests.simulator.disclosures import APPROVAL, REQUEST
-from tests.simulator.policies import CARE, POLICE
+from tests.simulator.policies import CARE, FEDERATION, POLICE
 
 SAID = Said(str(REQUEST.id), "approve", "Needed.", "care.approver", "approver")
+
+
+ACTING = Acting(FEDERATION, CARE)
 
 
 def prepared(
@@ -28,7 +32,7 @@ def prepared(
 
 
 def test_what_agrees_is_shown_and_signed() -> None:
-    assert agreed(prepared(), SAID) == (REQUEST, APPROVAL)
+    assert agreed(prepared(), SAID, ACTING) == (REQUEST, APPROVAL)
 
 
 ANOTHER = replace(REQUEST, necessity=Prose("Another request under the same id."))
@@ -48,6 +52,7 @@ DISAGREEING = {
     "another decision": prepared(replace(APPROVAL, decision=Decision.REJECT)),
     "another reason": prepared(replace(APPROVAL, reason=Prose("Whatever."))),
     "another role": prepared(replace(APPROVAL, role=OfficerRole.SIRO)),
+    "for another agency": prepared(replace(APPROVAL, organisation=POLICE)),
     "another kind of document": prepared(kind=payload_type(DisclosureRequest)),
 }
 
@@ -55,7 +60,7 @@ DISAGREEING = {
 @pytest.mark.parametrize("case", DISAGREEING)
 def test_nothing_else_is_signed(case: str) -> None:
     with pytest.raises(TerminalError, match="nothing was signed"):
-        agreed(DISAGREEING[case], SAID)
+        agreed(DISAGREEING[case], SAID, ACTING)
 
 
 def test_nobodys_words_pass_for_a_line_of_the_page() -> None:

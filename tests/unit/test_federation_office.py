@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,7 +11,9 @@ import pytest
 from crypto.errors import CryptoError
 from crypto.keys import SigningKey, generate_sealing_key, generate_signing_key
 from crypto.pki import PeerIdentity, PeerRole, make_key_and_request, verify_issued
+from policies.codec import envelope_of
 from policies.enrolment import AgencyRequest, BrokerRequest, Pem, RequestedOfficer, fingerprint
+from policies.errors import DocumentError
 from policies.ids import AgencyId, Email, FederationId, Line, PersonId
 from policies.root import Root, RootKey
 from policies.vocabulary import AgencyKind, OfficerRole
@@ -154,6 +157,23 @@ def test_office_reopens_with_its_passphrase_only(tmp_path: Path, office: Federat
         FederationOffice.open(tmp_path / "office", "another")
     with pytest.raises(OfficeError, match="already holds"):
         FederationOffice.create(tmp_path / "office", office_root(), "x", NOW)
+
+
+def test_a_holder_signs_a_draft_of_the_kind_that_the_command_names(
+    office: FederationOffice, holders: dict[str, tuple[str, SigningKey]], tmp_path: Path
+) -> None:
+    for person in ("anna", "cara"):
+        office.sign_root(holders[person][1])
+    mine = _root({"anna": holders["anna"]}, 1, 1)
+    registry, root = (tmp_path / "office" / f"{name}.draft.json" for name in ("registry", "root"))
+    for draft in (replace(mine, version=2), replace(mine, federation=FederationId("elsewhere"), version=2)):
+        registry.write_bytes(envelope_of(draft).to_bytes())
+        with pytest.raises(DocumentError):
+            office.sign_registry(holders["anna"][1])
+    for draft in (replace(mine, version=3), replace(mine, federation=FederationId("elsewhere"), version=2)):
+        root.write_bytes(envelope_of(draft).to_bytes())
+        with pytest.raises(OfficeError, match="not the next root"):
+            office.sign_root(holders["anna"][1])
 
 
 def office_root() -> Root:
