@@ -177,8 +177,16 @@ class LinkTokenText(Text):
 
 
 class FieldValue(Text):
-    """A value of a record's field as it is released: up to 20,000 characters, line feeds and tabs allowed."""
+    """A value of a record's field as it is released: up to 20,000 characters, line feeds and tabs allowed,
+    other control characters and unseen ones are not.
+    """
 
     __slots__ = ()
-    PATTERN = r"[^\x00-\x08\x0b-\x1f\x7f]{0,20000}"
-    SHAPE = "text of at most 20,000 characters without control characters"
+    _FORBIDDEN: ClassVar[str] = rf"\x00-\x08\x0b-\x1f{_UNSEEN}"
+    PATTERN = rf"[^{_FORBIDDEN}]{{0,20000}}"
+    SHAPE = "text of at most 20,000 characters without control or unseen characters"
+
+    @classmethod
+    def cleaned(cls, text: str) -> str:
+        """The text without the characters that a value may not have."""
+        return re.sub(f"[{cls._FORBIDDEN}]", "", text)

@@ -43,6 +43,7 @@ from agency_node.disclosure.wording import (
     form_lines,
     picture_json,
     picture_lines,
+    picture_notices,
     summary_json,
     summary_lines,
 )
@@ -143,6 +144,8 @@ def picture(
 ) -> None:
     """Shows everything held and received about one of your subjects, the oldest first."""
     items = listed(config, lambda client: client.picture(subject))
+    for line in () if as_json else picture_notices(items):
+        say(line)
     show_list(items, as_json, picture_json, picture_lines, "records")
 
 

@@ -209,7 +209,8 @@ def _record_items(asks: Sequence[RecordAsk], holding: Holding, today: date) -> I
         for name in names:
             value = record_value(record, name)
             if value is not None:
-                yield _Item(number, FieldRequest(kind, name, age, markers), _consent(record), value)
+                shown = FieldValue.cleaned(value)
+                yield _Item(number, FieldRequest(kind, name, age, markers), _consent(record), shown)
 
 
 def _supposed_items(asks: Sequence[RecordAsk], ages: Sequence[int | None]) -> Iterator[_Item]:

@@ -18,7 +18,8 @@ from policies.codec import Document, parse, payload_type, write
 from policies.ids import AgencyId, FederationId
 from protos.wire.terminal import TerminalError
 
-_QUOTED, _WIDTH = "    | ", 100
+# So that a quoted line fits on a terminal of 80 columns, which breaks longer ones anywhere.
+_QUOTED, _WIDTH, _COLUMNS = "    | ", 60, 78
 _D = TypeVar("_D", bound=Document)
 
 
@@ -40,6 +41,16 @@ def quoted(prose: str) -> Iterator[str]:
     for line in prose.split("\n"):
         for part in textwrap.wrap(line, _WIDTH) or [""]:
             yield _QUOTED + part
+
+
+def titled(title: str, value: str, indent: str = "") -> Iterator[str]:
+    """Somebody's own words after their title: on its line where they fit there, otherwise quoted below."""
+    line = f"{indent}{title}: {value}"
+    if "\n" not in value and len(line) <= _COLUMNS:
+        yield line
+    else:
+        yield f"{indent}{title}:"
+        yield from (indent + part for part in quoted(value))
 
 
 def prepared_as(kind: type[_D], prepared: PreparedDocument) -> _D:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from agency_node.disclosure.context import DisclosureContext
@@ -13,7 +14,10 @@ from agency_node.subjects import SubjectId
 from policies.agreement import SubjectType
 from policies.codec import open_document
 from policies.disclosure import FieldOutcome, Outcome
+from policies.ids import FieldValue
 from protos.wire.errors import ErrorCode, RefusedError
+
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}(-[0-9]{2})?")
 
 
 async def picture_of(context: DisclosureContext, subject: SubjectId) -> tuple[PictureItem, ...]:
@@ -47,7 +51,11 @@ async def _held(context: DisclosureContext, subject: SubjectId) -> Holding | Non
 
 def _own(context: DisclosureContext, holding: Holding) -> Iterator[PictureItem]:
     for record in holding.records:
-        fields = {name: value for name, value in record.fields.items() if value and name != CONSENT}
+        fields = {
+            name: FieldValue.cleaned(value)
+            for name, value in record.fields.items()
+            if value and name != CONSENT
+        }
         occurred = record.occurred.isoformat() if record.occurred else ""
         yield PictureItem(str(context.me), record.record_type, occurred, fields)
 
@@ -60,8 +68,8 @@ def _received(context: DisclosureContext, release: StoredRelease, wrapped: bytes
     withheld = _withheld(answer.outcomes)
     for record in answer.release.records:
         fields = {str(name): str(value) for name, value in record.fields.items()}
-        occurred = fields.pop(OCCURRED, "") or fields.get(OCCURRED_MONTH, "")
-        fields.pop(OCCURRED_MONTH, None)
+        occurred = take_date(fields, OCCURRED)
+        occurred = occurred or take_date(fields, OCCURRED_MONTH)
         yield PictureItem(
             str(release.peer),
             str(record.record_type),
@@ -70,7 +78,14 @@ def _received(context: DisclosureContext, release: StoredRelease, wrapped: bytes
             tuple(withheld.pop(record.record_type, ())),
             str(release.request_id or ""),
             Provenance(str(record.id), release.release_hash, release.policy_hash),
+            str(answer.release.handling_marking),
+            str(answer.release.victim_contact_warning),
         )
+
+
+def take_date(fields: dict[str, str], name: str) -> str:
+    """Takes a date out of the fields; what is none stays there, for it could say anything."""
+    return fields.pop(name) if _DATE.fullmatch(fields.get(name, "")) else ""
 
 
 def _withheld(outcomes: tuple[FieldOutcome, ...]) -> dict[str, list[str]]:

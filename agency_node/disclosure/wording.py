@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+from agency_node.disclosure.page import quoted, titled, words
 from agency_node.rpc.ports import (
     ConflictSummary,
     EmergencySummary,
@@ -62,14 +63,14 @@ def detail_lines(detail: RequestDetail) -> Iterator[str]:
     yield from summary_lines(item)
     yield f"purpose: {item.purpose.replace('_', ' ')}; open until {item.expires:%d %B %Y %H:%M} UTC"
     if detail.refusal:
-        yield f"refused: {detail.refusal.partition(': ')[2]}"
+        yield from titled("refused", detail.refusal.partition(": ")[2])
     if detail.release:
         yield from _release_lines(parse(DisclosureRelease, detail.release))
     held_back = [entry for entry in detail.outcomes if entry.outcome != "release"]
     if held_back:
         yield "not released:"
     for entry in held_back:
-        yield f"  {entry.record_type}, {entry.field}: {entry.reason}"
+        yield from titled(f"{entry.record_type}, {entry.field}", entry.reason, "  ")
 
 
 def detail_json(detail: RequestDetail) -> dict[str, JsonValue]:
@@ -126,7 +127,12 @@ def form_lines(decision: DisclosureDecision) -> Iterator[str]:
         ("Reasons", decision.reasons),
         ("Decided by", ", ".join(decision.decided_by) or "the policy, without an approver"),
     ):  # fmt: skip
-        yield f"{title + ':':<24}{value or 'not stated'}"
+        said = value or "not stated"
+        if "\n" in said:
+            yield f"{title}:"
+            yield from quoted(said)
+        else:
+            yield f"{title + ':':<24}{said}"
     for item in decision.outcomes:
         yield f"  record {item.record}, {item.record_type}.{item.field}: {item.reason}"
 
@@ -140,7 +146,7 @@ def emergency_lines(item: EmergencySummary) -> Iterator[str]:
     whose = f"to {item.peer}" if item.direction == "made" else f"from {item.peer}"
     late = "  OVERDUE: the officer is refused until it is reviewed" if item.overdue else ""
     yield f"{item.request_id}  {item.officer} {whose}, {item.case_reference}: {item.reason_code}"
-    yield f"  {item.explanation}"
+    yield from quoted(item.explanation)
     yield f"  used {item.used:%d %b %Y %H:%M}; review due {item.review_due:%d %b %Y %H:%M} UTC{late}"
 
 
@@ -181,7 +187,8 @@ def supervision_json(item: SupervisionSummary) -> dict[str, JsonValue]:
 
 def conflict_lines(item: ConflictSummary) -> Iterator[str]:
     """Who may not ask about whom."""
-    yield f"{item.officer}  {item.subject_id or 'anybody'}  {item.declared:%d %b %Y}  {item.reason}"
+    yield f"{item.officer}  {item.subject_id or 'anybody'}  {item.declared:%d %b %Y}"
+    yield from quoted(item.reason)
 
 
 def conflict_json(item: ConflictSummary) -> dict[str, JsonValue]:
@@ -213,7 +220,7 @@ def entry_lines(item: SubjectEntry, *, for_subject: bool) -> Iterator[str]:
         return
     for name in ("purpose", "case_reference", "necessity", "code", "why", "reason"):
         if body.get(name):
-            yield f"           {name.replace('_', ' ')}: {body[name]}"
+            yield from titled(words(name), str(body[name]), "           ")
     for line in item.exemptions:
         yield f"           [before the subject is told: {line}]"
 
@@ -231,15 +238,28 @@ def entry_json(item: SubjectEntry) -> dict[str, JsonValue]:
     }
 
 
+def picture_notices(items: Iterable[PictureItem]) -> Iterator[str]:
+    """What the releases in a picture say of their handling and of contact, each once: to be read first."""
+    told = {
+        (item.handling_marking, item.victim_contact_warning): None for item in items if item.handling_marking
+    }
+    for marking, warning in told:
+        yield from _notice(marking, warning)
+
+
+def _notice(marking: str, warning: str) -> Iterator[str]:
+    yield from titled("Handling", marking)
+    yield from titled("Before any contact", warning)
+
+
 def picture_lines(item: PictureItem) -> Iterator[str]:
     """One record of a timeline."""
-    kind = item.record_type.replace("_", " ")
     received = " (received)" if item.provenance is not None else ""
-    yield f"{item.occurred or 'no date':<10}  {item.agency_id}, {kind}{received}"
+    yield f"{item.occurred or 'no date':<10}  {item.agency_id}, {words(item.record_type)}{received}"
     for name, value in item.fields.items():
-        yield f"            {name.replace('_', ' ')}: {value}"
+        yield from titled(words(name), value, "            ")
     for line in item.withheld:
-        yield f"            [{line}]"
+        yield from titled("withheld", f"[{line}]", "            ")
 
 
 def picture_json(item: PictureItem) -> dict[str, JsonValue]:
@@ -261,13 +281,15 @@ def picture_json(item: PictureItem) -> dict[str, JsonValue]:
         "withheld": list(item.withheld),
         "request": item.request_id,
         "provenance": provenance,
+        "handling_marking": item.handling_marking or None,
+        "victim_contact_warning": item.victim_contact_warning or None,
     }
 
 
 def _release_lines(release: DisclosureRelease) -> Iterator[str]:
-    yield f"{release.handling_marking}. {release.victim_contact_warning}"
+    yield from _notice(release.handling_marking, release.victim_contact_warning)
     yield f"released {release.released_at:%d %B %Y}; purged here on {release.purge_after:%d %B %Y}"
     for record in release.records:
         yield f"{record.record_type.replace('_', ' ')}:"
         for name, value in record.fields.items():
-            yield f"  {name.replace('_', ' ')}: {value}"
+            yield from titled(words(name), value, "  ")

@@ -242,6 +242,8 @@ class ControlServicer(control_pb2_grpc.ControlServiceServicer):
                     release_hash=item.provenance.release_hash,
                     policy_hash=item.provenance.policy_hash,
                 ),
+                handling_marking=item.handling_marking,
+                victim_contact_warning=item.victim_contact_warning,
             )
 
     async def ListEmergencies(

@@ -169,6 +169,8 @@ class ControlClient:
                 )
                 if item.HasField("provenance")
                 else None,
+                item.handling_marking,
+                item.victim_contact_warning,
             )
 
     async def emergencies(self) -> AsyncGenerator[EmergencySummary, None]:

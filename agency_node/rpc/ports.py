@@ -185,6 +185,9 @@ class PictureItem:
     request_id: str = ""
     #: None for the agency's own.
     provenance: Provenance | None = None
+    #: What its release says of handling it, and of contact with the victim; empty for the agency's own.
+    handling_marking: str = ""
+    victim_contact_warning: str = ""
 
 
 @dataclass(frozen=True, slots=True)

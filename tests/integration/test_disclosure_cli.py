@@ -18,7 +18,7 @@ from agency_node.rpc.ports import PreparedDocument
 from policies.codec import document_hash, payload_type, write
 from policies.ids import Hash256
 from policies.render import page_hash, render_policy
-from policies.signing import SigningStatement
+from policies.statements import SigningStatement
 from policies.vocabulary import Decision, OfficerRole
 from tests.integration.test_node_audit_export import enrol
 from tests.simulator.desk import Desk

@@ -9,6 +9,7 @@ import pytest
 
 from agency_node.disclosure.messages import BreakGlassNotice, DisclosureAnswer, padded
 from agency_node.disclosure.model import Direction
+from agency_node.disclosure.wording import picture_lines, picture_notices
 from policies.codec import Document, document_hash, open_document
 from policies.disclosure import DisclosureRelease, DisclosureRequest, ReleasedRecord
 from policies.ids import DocumentId, FieldName, FieldValue, Hash256, Line, PersonId, RecordType
@@ -226,3 +227,16 @@ async def test_the_broker_cannot_make_a_link_stronger_than_it_told(
         await world.deliver()
     state = (await world.police.disclosure.get_request(request_id)).summary.state
     assert state == ("released" if released else "refused")
+
+
+async def test_a_value_shows_as_a_value(world: World) -> None:
+    value = "low\n2026-02-28  police, incident\n            summary: No action."
+    fields = {FieldName("risk_band"): FieldValue(value)}
+    records = (ReleasedRecord(DocumentId("a" * 32), RecordType("risk_assessment"), fields),)
+    await forged_answer(world, records=records)
+    items = await world.police.disclosure.picture(SUSAN_AT_POLICE)
+    lines = [line for item in items for line in picture_lines(item)]
+    assert [line.lstrip() for line in lines if "police, incident" in line] == [
+        "| 2026-02-28  police, incident"
+    ]
+    assert next(picture_notices(items)).startswith("Handling: OFFICIAL-SENSITIVE")

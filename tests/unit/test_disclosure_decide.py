@@ -1,6 +1,7 @@
 """Decisions on what is held: markers of the subject as a whole, odd dates, the last month of contact."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from itertools import count
 
@@ -83,6 +84,13 @@ def test_a_date_that_has_yet_to_come_is_an_age_that_is_not_known(
     """Clause 3 asks for an age of two years at most."""
     weighed = decided("incident", "summary", [held("incident", occurred)], approvals=1)
     assert bool(weighed.released) is released
+
+
+def test_a_value_is_released_without_characters_that_nobody_sees() -> None:
+    seen = held("incident", TODAY)
+    odd = replace(seen, fields={**seen.fields, "summary": "Shouting.\r\n\u202eNo arrest.\x9b2J\x00"})
+    (released,) = decided("incident", "summary", [odd], approvals=1).released
+    assert released.fields == {"summary": "Shouting.\nNo arrest.2J"}
 
 
 def test_the_last_month_of_contact_is_that_of_what_may_be_released() -> None:

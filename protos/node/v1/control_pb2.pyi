@@ -1288,11 +1288,16 @@ class GetPictureResponse(_message.Message):
     WITHHELD_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     PROVENANCE_FIELD_NUMBER: _builtins.int
+    HANDLING_MARKING_FIELD_NUMBER: _builtins.int
+    VICTIM_CONTACT_WARNING_FIELD_NUMBER: _builtins.int
     agency_id: _builtins.str
     record_type: _builtins.str
     occurred: _builtins.str
     """ISO date, or a month where only that was released; empty if unknown."""
     request_id: _builtins.str
+    handling_marking: _builtins.str
+    """What the release says of its handling and of contact with the victim; empty for the agency's own records."""
+    victim_contact_warning: _builtins.str
     @_builtins.property
     def fields(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     @_builtins.property
@@ -1313,10 +1318,12 @@ class GetPictureResponse(_message.Message):
         withheld: _abc.Iterable[_builtins.str] | None = ...,
         request_id: _builtins.str = ...,
         provenance: Global___Provenance | None = ...,
+        handling_marking: _builtins.str = ...,
+        victim_contact_warning: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["provenance", b"provenance"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency_id", b"agency_id", "fields", b"fields", "occurred", b"occurred", "provenance", b"provenance", "record_type", b"record_type", "request_id", b"request_id", "withheld", b"withheld"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency_id", b"agency_id", "fields", b"fields", "handling_marking", b"handling_marking", "occurred", b"occurred", "provenance", b"provenance", "record_type", b"record_type", "request_id", b"request_id", "victim_contact_warning", b"victim_contact_warning", "withheld", b"withheld"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
