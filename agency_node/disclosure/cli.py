@@ -53,7 +53,14 @@ from crypto.envelope import Envelope
 from policies.codec import open_document, to_json
 from policies.disclosure import DisclosureDecision
 from policies.vocabulary import TIER_NAMES
-from protos.wire.terminal import TerminalError, say, stop_on_error
+from protos.wire.terminal import (
+    TerminalError,
+    ask_words,
+    own_words,
+    own_words_if_needed,
+    say,
+    stop_on_error,
+)
 
 request_app = officers_app("Ask other agencies about a link.")
 approve_app = officers_app("Approve or reject what others ask.")
@@ -68,8 +75,10 @@ def ask(
     officer: Officer,
     role: Role,
     purpose: Annotated[str, typer.Option(help="Why, in the policy's words: domestic_abuse_risk ...")],
-    necessity: Annotated[str, typer.Option(help="Why it is necessary, in your own words.")],
-    case: Annotated[str, typer.Option(help="Your case reference.")],
+    case: Annotated[str, own_words("Your case reference", "Your case reference.")],
+    necessity: Annotated[
+        str, own_words("Why it is necessary, in your own words", "Why it is necessary, in your own words.")
+    ],
     tier: Annotated[
         int, typer.Option(min=0, max=3, help="0 existence, 1 risk flags, 2 summary, 3 full record.")
     ] = 1,
@@ -80,7 +89,7 @@ def ask(
         str | None,
         typer.Option(help="An emergency that cannot wait for approvals: one of the policy's reasons."),
     ] = None,
-    explanation: Annotated[str, typer.Option(help="With --break-glass: what is happening.")] = "",
+    explanation: Annotated[str | None, own_words_if_needed("With --break-glass: what is happening.")] = None,
     yes: Yes = False,
     passphrase_file: PassphraseFile = None,
     config: Config = CONFIG,
@@ -90,7 +99,9 @@ def ask(
     With --break-glass you type your passphrase before anything else, both privacy officers are told at once,
     and each of them must review what you did in time, or your requests are refused.
     """
-    claim = None if break_glass is None else EmergencyClaim(break_glass, explanation)
+    claim = None
+    if break_glass is not None:
+        claim = EmergencyClaim(break_glass, explanation or ask_words("What is happening"))
     draft = RequestDraft(
         link, purpose, tier, necessity, case, urgency, tuple(record_type or ()), tuple(field or ()),
         officer, role, claim,
@@ -284,7 +295,9 @@ def reject(
     request_id: RequestId,
     key: Key,
     officer: Officer,
-    reason: Annotated[str, typer.Option(help="Why not, in your own words; it is kept.")],
+    reason: Annotated[
+        str, own_words("Why not, in your own words", "Why not, in your own words; it is kept.")
+    ],
     role: Role = "approver",
     yes: Yes = False,
     passphrase_file: PassphraseFile = None,

@@ -23,7 +23,7 @@ from agency_node.rpc.ports import OrderDraft
 from crypto.canonical import JsonValue
 from crypto.keys import Signer
 from crypto.signers import load_signer
-from protos.wire.terminal import EXIT_USAGE, ask_passphrase, say
+from protos.wire.terminal import EXIT_USAGE, ask_passphrase, own_words, say
 
 Config = Annotated[Path, typer.Option("--config", "-c", help="The node's TOML file.")]
 Key = Annotated[str, typer.Option("--key", help="Your key, as keystore:/path/keys.json#signing.")]
@@ -36,7 +36,7 @@ Role = Annotated[str, typer.Option(help="The role in which you act, such as inve
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask again after showing what you sign.")]
 AsJson = Annotated[bool, typer.Option("--json", help="For programs rather than people.")]
 RequestId = Annotated[str, typer.Argument(help="The request's id, as `list` or `queue` shows it.")]
-Reason = Annotated[str, typer.Option(help="Why, in your own words; it is kept.")]
+Reason = Annotated[str, own_words("Why, in your own words", "Why, in your own words; it is kept.")]
 SubjectNumber = Annotated[str, typer.Argument(help="Your agency's own number of the person or place.")]
 #: Where a node's configuration is when nobody says.
 CONFIG = Path("node.toml")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 import typer
+from typer.models import OptionInfo
 
 from crypto.canonical import JsonValue, parse_strict
 from crypto.errors import CryptoError
@@ -17,6 +18,9 @@ from policies.errors import PolicyError
 from protos.wire.errors import RefusedError
 
 PASSPHRASE_VARIABLE = "TALLYSTICK_PASSPHRASE"  # noqa: S105 - the variable's name
+
+_WORDS = "TEXT|@FILE|-"
+_ASKED = "You are asked for it if you leave it out: others on the machine can read a command line."
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
@@ -68,6 +72,50 @@ def ask_passphrase(file: Path | None, *, prompt: str = "Passphrase", confirm: bo
             f"no passphrase: set {PASSPHRASE_VARIABLE}, name a passphrase file, or use a terminal"
         )
     return str(typer.prompt(prompt, hide_input=True, confirmation_prompt=confirm))
+
+
+def ask_words(prompt: str) -> str:
+    """Words that the person at the terminal types; the question does not mix with what is printed."""
+    return str(typer.prompt(prompt, err=True))
+
+
+def own_words(prompt: str, text: str) -> OptionInfo:
+    """An option for words that may name somebody: text, `@FILE`, `-` for standard input, or asked for.
+
+    Whatever stands on a command line is read by everybody on the machine while the command runs, and stays
+    in the shell's history.
+    """
+    option = typer.Option(
+        default_factory=lambda: ask_words(prompt),
+        show_default=False,
+        callback=_read_words,
+        metavar=_WORDS,
+        help=f"{text} {_ASKED}",
+    )
+    assert isinstance(option, OptionInfo)
+    return option
+
+
+def own_words_if_needed(text: str) -> OptionInfo:
+    """The same for words that the command itself asks for where it needs them."""
+    option = typer.Option(callback=_read_words, metavar=_WORDS, help=f"{text} {_ASKED}")
+    assert isinstance(option, OptionInfo)
+    return option
+
+
+def _read_words(given: str | None) -> str | None:
+    if given is None:
+        return None
+    if given == "-":
+        text = sys.stdin.read()
+    elif given.startswith("@"):
+        try:
+            text = Path(given[1:]).read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise typer.BadParameter(f"{given[1:]} cannot be read: {error}") from None
+    else:
+        return given
+    return text.strip()
 
 
 def read_json(path: Path) -> JsonValue:

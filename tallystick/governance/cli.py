@@ -29,7 +29,7 @@ from policies.status import MAX_TIER
 from policies.terms import changed_terms
 from policies.verified import verify_agreement, verify_policy
 from policies.vocabulary import Consent, Decision, OfficerRole, Purpose, Strength
-from protos.wire.terminal import EXIT_REFUSED, TerminalError, ask_passphrase, say, stop_on_error
+from protos.wire.terminal import EXIT_REFUSED, TerminalError, ask_passphrase, own_words, say, stop_on_error
 from tallystick.governance.files import open_file, open_policy, replace_file, write_new
 from tallystick.governance.trust import trusted_registry
 
@@ -43,7 +43,7 @@ Organisation = Annotated[str, typer.Option(help="The agency for which you sign."
 Role = Annotated[OfficerRole, typer.Option(help="The role in which you sign; the registry must agree.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 SignedPolicy = Annotated[Path, typer.Argument(help="The signed policy's bundle.")]
-Why = Annotated[str, typer.Option(help="Why; it is signed and told to every party.")]
+Why = Annotated[str, own_words("Why", "Why; it is signed and told to every party.")]
 Sequence = Annotated[int, typer.Option(help="The state's number, as `tallystick node documents` shows it.")]
 EventFile = Annotated[Path, typer.Option(help="Where to write the signed event; publish it with the node.")]
 

@@ -61,6 +61,11 @@ date_of_birth = "dob"
 postcode = "postcode"
 """
 _FENCE = re.compile(r"^```(?P<info>.*)\n(?P<body>(?:.*\n)*?)^```$", re.MULTILINE)
+#: What a command asks for; the rest of the line is what the reader types.
+_ASKED = (
+    "Your case reference: ", "Why it is necessary, in your own words: ", "What is happening: ",
+    "Why, in your own words: ", "Why: ",
+)  # fmt: skip
 _STEP = re.compile(r"<!-- test: (?P<name>.+) -->")
 
 
@@ -101,8 +106,10 @@ def run(block: Block) -> None:
         line, _, target = os.path.expandvars(command).partition(" > ")
         words = shlex.split(line)
         assert words.pop(0) == "tallystick", command
-        # Typed where a passphrase is asked for whatever the environment says, as for break-glass.
-        result = CliRunner().invoke(build(words[0]), words, input=f"{PASSPHRASE}\n")
+        answers = [line.partition(": ")[2] for line in fragments if line.startswith(_ASKED)]
+        # The passphrase is asked for whatever the environment says, for break-glass.
+        typed = "".join(f"{line}\n" for line in (*answers, PASSPHRASE))
+        result = CliRunner().invoke(build(words[0]), words, input=typed)
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         assert result.exit_code == block.exit_code, f"{command}\n{result.output}"
