@@ -18,8 +18,20 @@ from agency_node.audit_export import is_export_file
 from agency_node.audit_files import ExportUnusableError
 from agency_node.audit_heads import Reach
 from agency_node.disclosure.oversight_cli import about, erase
-from agency_node.disclosure.terminal import CONFIG, Config, officers_app, with_node
+from agency_node.disclosure.terminal import (
+    CONFIG,
+    Config,
+    Key,
+    LookReason,
+    Officer,
+    PassphraseFile,
+    Role,
+    officers_app,
+    ordered,
+    with_node,
+)
 from agency_node.rpc.control_client import ControlClient
+from agency_node.rpc.ports import OrderDraft
 from protos.wire.terminal import EXIT_REFUSED, EXIT_USAGE, TerminalError, say, stop_on_error
 
 audit_app = officers_app("Export and verify audit logs.")
@@ -32,19 +44,28 @@ audit_app.command()(erase)
 @stop_on_error
 def export(
     folder: Annotated[Path, typer.Argument(help="A new folder for the files.")],
+    key: Key,
+    officer: Officer,
+    reason: LookReason,
+    role: Role = "dpo",
     broker: Annotated[
         bool, typer.Option(help="The broker's log, as your node is shown it, rather than your own.")
     ] = False,
+    passphrase_file: PassphraseFile = None,
     config: Config = CONFIG,
 ) -> None:
-    """Writes the audit log of the running node to a folder."""
+    """Writes the audit log of the running node to a folder, as an overseer; the log says so."""
     if folder.exists() and any(folder.iterdir()):
         raise TerminalError(f"{folder} is not empty; name a new folder")
+    target = "broker" if broker else "own"
+    order = ordered(
+        OrderDraft("export-audit", target, "", reason, officer, role), key, passphrase_file, config
+    )
 
     async def work(client: ControlClient) -> int:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         size = 0
-        async with aclosing(client.export_audit(broker=broker)) as chunks:
+        async with aclosing(client.export_audit(order)) as chunks:
             async for name, chunk in chunks:
                 if not is_export_file(name):
                     raise TerminalError("the node sent a file that does not belong to an export")

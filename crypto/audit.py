@@ -96,6 +96,7 @@ class AuditAction(StrEnum):
     WITHDRAWN = "withdrawn"
     REQUEST_EXPIRED = "request-expired"
     ORDER_GIVEN = "order-given"
+    CONSULTED = "consulted"
     MISUSE_SUSPECTED = "misuse-suspected"
     WITNESS_COSIGNED = "witness-cosigned"
     WITNESS_REFUSED = "witness-refused"

@@ -19,6 +19,7 @@ from agency_node.disclosure.terminal import (
     AsJson,
     Config,
     Key,
+    LookReason,
     Officer,
     PassphraseFile,
     Reason,
@@ -31,6 +32,7 @@ from agency_node.disclosure.terminal import (
     give_order,
     listed,
     officers_app,
+    ordered,
     show_list,
     unlocked,
     with_node,
@@ -136,9 +138,21 @@ def list_requests(
 
 @request_app.command()
 @stop_on_error
-def show(request_id: RequestId, as_json: AsJson = False, config: Config = CONFIG) -> None:
-    """Shows one request: what was released, and what was withheld by which clause."""
-    detail = with_node(config, lambda client: client.request(request_id))
+def show(
+    request_id: RequestId,
+    key: Key,
+    officer: Officer,
+    role: Role,
+    reason: LookReason,
+    as_json: AsJson = False,
+    passphrase_file: PassphraseFile = None,
+    config: Config = CONFIG,
+) -> None:
+    """Shows one request: what was released, and what was withheld by which clause. Your look is kept."""
+    order = ordered(
+        OrderDraft("see-request", request_id, "", reason, officer, role), key, passphrase_file, config
+    )
+    detail = with_node(config, lambda client: client.request(request_id, order))
     if as_json:
         say(json.dumps(detail_json(detail), indent=2))
         return
@@ -150,11 +164,19 @@ def show(request_id: RequestId, as_json: AsJson = False, config: Config = CONFIG
 @stop_on_error
 def picture(
     subject: SubjectNumber,
+    key: Key,
+    officer: Officer,
+    role: Role,
+    reason: LookReason,
     as_json: AsJson = False,
+    passphrase_file: PassphraseFile = None,
     config: Config = CONFIG,
 ) -> None:
-    """Shows everything held and received about one of your subjects, the oldest first."""
-    items = listed(config, lambda client: client.picture(subject))
+    """Shows all that is held and received about one of your subjects, oldest first. Your look is kept."""
+    order = ordered(
+        OrderDraft("see-picture", subject, "", reason, officer, role), key, passphrase_file, config
+    )
+    items = listed(config, lambda client: client.picture(order))
     for line in () if as_json else picture_notices(items):
         say(line)
     show_list(items, as_json, picture_json, picture_lines, "records")
@@ -215,11 +237,19 @@ def correct(
 @stop_on_error
 def form(
     request_id: Answered,
+    key: Key,
+    officer: Officer,
+    reason: LookReason,
+    role: Role = "privacy_officer",
     as_json: AsJson = False,
+    passphrase_file: PassphraseFile = None,
     config: Config = CONFIG,
 ) -> None:
     """Shows the record of a decision, refusals too, in the order of the ICO Data Sharing Code's Annex B."""
-    detail = with_node(config, lambda client: client.request(request_id))
+    order = ordered(
+        OrderDraft("see-request", request_id, "", reason, officer, role), key, passphrase_file, config
+    )
+    detail = with_node(config, lambda client: client.request(request_id, order))
     if not detail.decision:
         raise TerminalError("this agency has not decided on it: it was not asked, or nothing is decided yet")
     decision = open_document(DisclosureDecision, Envelope.from_bytes(detail.decision))

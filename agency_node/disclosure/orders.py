@@ -57,6 +57,14 @@ class Act(StrEnum):
     SIGN_OFF = "sign-off"
     DECLARE_CONFLICT = "declare-conflict"
     LIFT_CONFLICT = "lift-conflict"
+    SEE_PICTURE = "see-picture"
+    SEE_REQUEST = "see-request"
+    SEE_REPORT = "see-report"
+    EXPORT_AUDIT = "export-audit"
+
+
+#: What an order opens to its officer rather than changes: see `agency_node.disclosure.viewing`.
+SEEING = frozenset({Act.SEE_PICTURE, Act.SEE_REQUEST, Act.SEE_REPORT, Act.EXPORT_AUDIT})
 
 
 #: Who may order what. Withdrawing and declaring are open to everybody in post: each act adds whose it may be.
@@ -68,6 +76,10 @@ ALLOWED: dict[Act, frozenset[OfficerRole]] = {
     Act.SIGN_OFF: OVERSIGHT,
     Act.DECLARE_CONFLICT: frozenset(OfficerRole),
     Act.LIFT_CONFLICT: OVERSIGHT,
+    Act.SEE_PICTURE: frozenset(OfficerRole),
+    Act.SEE_REQUEST: frozenset(OfficerRole),
+    Act.SEE_REPORT: OVERSIGHT,
+    Act.EXPORT_AUDIT: OVERSIGHT,
 }
 
 
@@ -142,7 +154,9 @@ class Orders:
             raise RefusedError(
                 ErrorCode.INVALID_ARGUMENT, f"the order cannot be understood: {error}"
             ) from None
-        _require_role(order, registry, now)
+        if order.act not in SEEING:  # whoever may not look finds out on record
+            require_post(order, registry, now)
+            require_role(order)
         await self._require_before(order, registry)
         return PreparedDocument(write(order), payload_type(OfficerOrder))
 
@@ -156,7 +170,11 @@ class Orders:
         ctx = self._context
         now = ctx.now()
         registry = ctx.registry_at(now)
-        envelope, order = _verified(data, registry, ctx.me, now)
+        envelope, order = verified_order(data, registry, ctx.me, now)
+        if order.act in SEEING:
+            raise RefusedError(ErrorCode.INVALID_ARGUMENT, "an order to see goes with what it asks for")
+        require_post(order, registry, now)
+        require_role(order)
         await self._require_before(order, registry)
         async with ctx.store.transaction() as tx:
             await tx.orders.prune(now)
@@ -200,7 +218,22 @@ def _entry_body(order: OfficerOrder, effect: Effect) -> dict[str, JsonInput]:
     return body
 
 
-def _verified(data: bytes, registry: Registry, me: AgencyId, now: datetime) -> tuple[Envelope, OfficerOrder]:
+def claimed_order(data: bytes) -> OfficerOrder | None:
+    """What an order says, whoever signed it; None where it is none."""
+    try:
+        return open_document(OfficerOrder, Envelope.from_bytes(data))
+    except (CryptoError, PolicyError):
+        return None
+
+
+def verified_order(
+    data: bytes, registry: Registry, me: AgencyId, now: datetime
+) -> tuple[Envelope, OfficerOrder]:
+    """A fresh order of an officer of this agency, signed with their key.
+
+    Raises:
+        RefusedError: INVALID_ARGUMENT, SIGNATURE_INVALID, ACTING_FOR_ANOTHER.
+    """
     try:
         envelope = Envelope.from_bytes(data)
         order = open_document(OfficerOrder, envelope)
@@ -213,18 +246,23 @@ def _verified(data: bytes, registry: Registry, me: AgencyId, now: datetime) -> t
         raise RefusedError(ErrorCode.ACTING_FOR_ANOTHER, "the order was given at another agency")
     if not now - FRESH <= order.ordered_at <= now + CLOCK_SKEW:
         raise RefusedError(ErrorCode.INVALID_ARGUMENT, "the order is too old: give it again")
-    _require_role(order, registry, now)
     return envelope, order
 
 
-def _require_role(order: OfficerOrder, registry: Registry, now: datetime) -> None:
+def require_post(order: OfficerOrder, registry: Registry, now: datetime) -> None:
+    """The officer must hold the role that they name. Raises RefusedError: OFFICER_UNKNOWN."""
     held = [item for item in registry.officers_of(order.organisation) if item.person == order.officer]
     role = order.role.value.replace("_", " ")
     if not any(order.role in item.roles and item.valid_at(now) for item in held):
         raise RefusedError(
             ErrorCode.OFFICER_UNKNOWN, f"the registry does not list {order.officer} here as {role}"
         )
+
+
+def require_role(order: OfficerOrder) -> None:
+    """The role must be one that may order this. Raises RefusedError: NOT_ALLOWED."""
     if order.role not in ALLOWED[order.act]:
+        role = order.role.value.replace("_", " ")
         raise RefusedError(
             ErrorCode.NOT_ALLOWED, f"a {role} may not order this ({order.act.value.replace('-', ' ')})"
         )

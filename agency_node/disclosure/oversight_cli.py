@@ -14,6 +14,7 @@ from agency_node.disclosure.terminal import (
     AsJson,
     Config,
     Key,
+    LookReason,
     Officer,
     PassphraseFile,
     Reason,
@@ -22,6 +23,7 @@ from agency_node.disclosure.terminal import (
     give_order,
     listed,
     officers_app,
+    ordered,
     show_list,
 )
 from agency_node.disclosure.wording import (
@@ -111,6 +113,10 @@ def lift(
 @stop_on_error
 def about(
     subject: SubjectNumber,
+    key: Key,
+    officer: Officer,
+    reason: LookReason,
+    role: Role = "dpo",
     for_subject: Annotated[
         bool,
         typer.Option(help="What the subject may be told: no officers, nothing that an exemption may cover."),
@@ -120,10 +126,14 @@ def about(
         typer.Option(help="With --for-subject: this entry too, for you have weighed its exemptions."),
     ] = None,
     as_json: AsJson = False,
+    passphrase_file: PassphraseFile = None,
     config: Config = CONFIG,
 ) -> None:
-    """Shows who saw what about a subject, when, and under which clauses."""
-    found = listed(config, lambda client: client.about_subject(subject))
+    """Shows who saw what about a subject, when, and under which clauses. That you looked is among it."""
+    order = ordered(
+        OrderDraft("see-report", subject, "", reason, officer, role), key, passphrase_file, config
+    )
+    found = listed(config, lambda client: client.about_subject(order))
     if not for_subject:
         show_list(found, as_json, entry_json, lambda item: entry_lines(item, for_subject=False), "entries")
         return

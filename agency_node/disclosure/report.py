@@ -28,6 +28,7 @@ _SHOWN = frozenset(
         AuditAction.WITHDRAWN,
         AuditAction.REQUEST_EXPIRED,
         AuditAction.PURGED,
+        AuditAction.CONSULTED,
     }
 )
 _COUNTERPART = ("requester", "provider")
@@ -35,7 +36,7 @@ _IN_CRISIS = frozenset({AuditAction.BREAK_GLASS_INVOKED, AuditAction.BREAK_GLASS
 
 
 async def subject_report(context: DisclosureContext, subject: SubjectId) -> tuple[SubjectEntry, ...]:
-    """Every request, release, refusal, use of break-glass and purge about a subject, oldest first.
+    """Every request, release, refusal, use of break-glass, look and purge about a subject, oldest first.
 
     Empty where there is none, or where the entries' details were erased.
     """
@@ -71,6 +72,11 @@ def _exemptions(
     action: AuditAction, body: Mapping[str, JsonInput], policy: SharingPolicy | None, me: AgencyId
 ) -> Iterator[str]:
     """What somebody must weigh before the subject is told; which exemption holds is for people to say."""
+    if action is AuditAction.CONSULTED:
+        yield "an officer of this agency looked: could telling prejudice an inquiry, or harm anybody?"
+        if body.get("code") == "conflict_of_interest":
+            yield "misuse is suspected: could telling prejudice the inquiry into it?"
+        return
     if policy is None:
         yield "the policy is no longer held: what it says of the parties is not known"
         return

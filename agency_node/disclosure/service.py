@@ -33,6 +33,7 @@ from agency_node.disclosure.retention import Retention
 from agency_node.disclosure.supervision import Supervision
 from agency_node.disclosure.unsent import UnsentReleases
 from agency_node.disclosure.vault import Vault
+from agency_node.disclosure.viewing import EXPORTS, Viewing
 from agency_node.disclosure.witnessing import Witnessing
 from agency_node.mailbox import OpenedMessage
 from agency_node.mapping import load_mapping
@@ -92,6 +93,7 @@ class Disclosure:
             },
             {Act.DECLARE_CONFLICT: self._supervision.require_known},
         )
+        self._viewing = Viewing(context, self._supervision)
         self._witnessing = Witnessing(context, self._supervision)
         self._broker_witness = BrokerWitness(context, self._supervision)
         self._broker_log: BrokerLog | None = None
@@ -176,7 +178,8 @@ class Disclosure:
     async def get_request(self, request_id: str) -> RequestDetail:
         """A request with its outcome; with what was released while it is kept.
 
-        What was pushed has no request; it is found by the hash of its release.
+        What was pushed has no request; it is found by the hash of its release. Officers look through
+        `see_request`.
 
         Raises:
             RefusedError: REQUEST_UNKNOWN.
@@ -192,8 +195,38 @@ class Disclosure:
             raise RefusedError(ErrorCode.REQUEST_UNKNOWN, "no request with this id is held here")
         return self._received(stored)
 
+    async def request_summary(self, request_id: str) -> RequestSummary:
+        """A request as it stands in the list. Raises RefusedError: REQUEST_UNKNOWN."""
+        return (await self.get_request(request_id)).summary
+
+    async def see_request(self, request_id: str, order: bytes) -> RequestDetail:
+        """A request with its outcome, to an officer; on record before. Raises as `Viewing.admit`."""
+        admitted = await self._viewing.admit(order, Act.SEE_REQUEST)
+        if admitted.target != request_id:
+            raise RefusedError(ErrorCode.INVALID_ARGUMENT, "the order is to see another request")
+        return await self.get_request(request_id)
+
+    async def see_picture(self, order: bytes) -> Sequence[PictureItem]:
+        """The picture of a subject, to an officer; on record before. Raises as `Viewing.admit`."""
+        admitted = await self._viewing.admit(order, Act.SEE_PICTURE)
+        return await self.picture(SubjectId(admitted.target))
+
+    async def see_report(self, order: bytes) -> Sequence[SubjectEntry]:
+        """Who saw what about a subject, to an overseer; on record before. Raises as `Viewing.admit`."""
+        admitted = await self._viewing.admit(order, Act.SEE_REPORT)
+        return await self.about_subject(SubjectId(admitted.target))
+
+    async def see_audit(self, order: bytes) -> AsyncGenerator[tuple[str, bytes], None]:
+        """A log's files, to an overseer; on record before. Raises as `Viewing.admit`."""
+        admitted = await self._viewing.admit(order, Act.EXPORT_AUDIT)
+        if admitted.target not in EXPORTS:
+            raise RefusedError(ErrorCode.INVALID_ARGUMENT, 'what to export: "own" or "broker"')
+        async with aclosing(self.export_audit(broker=admitted.target == EXPORTS[1])) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
     async def picture(self, subject_id: SubjectId) -> Sequence[PictureItem]:
-        """See `picture_of`."""
+        """See `picture_of`. Officers look through `see_picture`."""
         return await picture_of(self.context, subject_id)
 
     async def list_emergencies(self) -> Sequence[EmergencySummary]:
@@ -211,7 +244,7 @@ class Disclosure:
             return [item async for item in self._supervision.conflicts(tx)]
 
     async def about_subject(self, subject_id: SubjectId) -> Sequence[SubjectEntry]:
-        """Who saw what about a subject: see `subject_report`."""
+        """Who saw what about a subject: see `subject_report`. Officers look through `see_report`."""
         return await subject_report(self.context, subject_id)
 
     async def export_audit(self, *, broker: bool = False) -> AsyncGenerator[tuple[str, bytes], None]:

@@ -36,6 +36,9 @@ Role = Annotated[str, typer.Option(help="The role in which you act, such as inve
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask again after showing what you sign.")]
 AsJson = Annotated[bool, typer.Option("--json", help="For programs rather than people.")]
 RequestId = Annotated[str, typer.Argument(help="The request's id, as `list` or `queue` shows it.")]
+LookReason = Annotated[
+    str, own_words("Why you look", "Why you look, such as your case reference; it is kept.")
+]
 Reason = Annotated[str, own_words("Why, in your own words", "Why, in your own words; it is kept.")]
 SubjectNumber = Annotated[str, typer.Argument(help="Your agency's own number of the person or place.")]
 #: Where a node's configuration is when nobody says.
@@ -126,9 +129,14 @@ def confirm(lines: Iterable[str], yes: bool) -> None:
         typer.confirm("Sign this?", abort=True)
 
 
-def give_order(draft: OrderDraft, key: str, passphrase_file: Path | None, config: Path) -> None:
-    """Signs an officer's order, hands it in, and says what was done."""
+def ordered(draft: OrderDraft, key: str, passphrase_file: Path | None, config: Path) -> bytes:
+    """An officer's signed order."""
     prepared = with_node(config, lambda client: client.prepare_order(draft))
     order = agreed_order(prepared, draft, acting_for(config))
-    envelope = signed(order, unlocked(key, passphrase_file))
+    return signed(order, unlocked(key, passphrase_file))
+
+
+def give_order(draft: OrderDraft, key: str, passphrase_file: Path | None, config: Path) -> None:
+    """Signs an officer's order, hands it in, and says what was done."""
+    envelope = ordered(draft, key, passphrase_file, config)
     say(with_node(config, lambda client: client.submit_order(envelope)))

@@ -14,6 +14,7 @@ from agency_node.rpc.ports import (
     SubjectEntry,
     SupervisionSummary,
 )
+from crypto.audit import AuditAction
 from crypto.canonical import JsonValue
 from policies.codec import parse, to_json
 from policies.disclosure import DisclosureDecision, DisclosureRelease
@@ -29,6 +30,13 @@ _STATES = {
     "recalled": "taken back",
     "purged": "purged, its time is up",
     "withdrawn": "withdrawn",
+}
+
+
+_SEEN = {
+    "see-picture": "all that is held and was received",
+    "see-request": "a request and what came of it",
+    "see-report": "who saw what",
 }
 
 
@@ -208,6 +216,10 @@ def entry_lines(item: SubjectEntry, *, for_subject: bool) -> Iterator[str]:
     what = item.action.value.replace("-", " ")
     who = "" if for_subject else f"  {item.actor}"
     yield f"{item.seq:>7}  {item.time:%d %b %Y %H:%M}  {what}{who}  {agency}".rstrip()
+    seen = _SEEN.get(str(body.get("act")))
+    if item.action is AuditAction.CONSULTED and seen is not None:
+        outcome = "saw" if body.get("outcome") == "shown" else "was refused"
+        yield f"           {outcome}: {seen}" + ("" if for_subject else f", as {words(body.get('role'))}")
     shown = body.get("fields")
     if isinstance(shown, dict):
         for record_type, names in shown.items():

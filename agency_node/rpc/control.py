@@ -197,7 +197,11 @@ class ControlServicer(control_pb2_grpc.ControlServiceServicer):
             yield pb.ListRequestsResponse(request=_summary(summary))
 
     async def GetRequest(self, request: pb.GetRequestRequest, context: Context) -> pb.GetRequestResponse:
-        detail = await self._node.disclosure.get_request(request.request_id)
+        disclosure = self._node.disclosure
+        if not request.order:
+            summary = await disclosure.request_summary(request.request_id)
+            return pb.GetRequestResponse(request=_summary(summary))
+        detail = await disclosure.see_request(request.request_id, request.order)
         return pb.GetRequestResponse(
             request=_summary(detail.summary),
             outcomes=[_outcome(outcome) for outcome in detail.outcomes],
@@ -227,7 +231,7 @@ class ControlServicer(control_pb2_grpc.ControlServiceServicer):
     async def GetPicture(
         self, request: pb.GetPictureRequest, context: Context
     ) -> AsyncIterator[pb.GetPictureResponse]:
-        for item in await self._node.disclosure.picture(SubjectId(request.subject_id)):
+        for item in await self._node.disclosure.see_picture(request.order):
             yield pb.GetPictureResponse(
                 agency_id=item.agency_id,
                 record_type=item.record_type,
@@ -304,7 +308,7 @@ class ControlServicer(control_pb2_grpc.ControlServiceServicer):
     async def ReportSubject(
         self, request: pb.ReportSubjectRequest, context: Context
     ) -> AsyncIterator[pb.ReportSubjectResponse]:
-        for item in await self._node.disclosure.about_subject(SubjectId(request.subject_id)):
+        for item in await self._node.disclosure.see_report(request.order):
             yield pb.ReportSubjectResponse(
                 entry=item.seq,
                 time_unix=int(item.time.timestamp()),
@@ -318,7 +322,7 @@ class ControlServicer(control_pb2_grpc.ControlServiceServicer):
     async def ExportAudit(
         self, request: pb.ExportAuditRequest, context: Context
     ) -> AsyncIterator[pb.ExportAuditResponse]:
-        async with aclosing(self._node.disclosure.export_audit(broker=request.broker)) as chunks:
+        async with aclosing(self._node.disclosure.see_audit(request.order)) as chunks:
             async for file_name, chunk in chunks:
                 yield pb.ExportAuditResponse(file_name=file_name, chunk=chunk)
 

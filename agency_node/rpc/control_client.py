@@ -129,9 +129,15 @@ class ControlClient:
         async for answer in self.stream(self.stub.ListRequests(pb.ListRequestsRequest(direction=direction))):
             yield _summary(answer.request)
 
-    async def request(self, request_id: str) -> RequestDetail:
-        """One request with its outcome."""
+    async def request_summary(self, request_id: str) -> RequestSummary:
+        """One request as it stands in the list."""
         answer = await self.call(self.stub.GetRequest(pb.GetRequestRequest(request_id=request_id)))
+        return _summary(answer.request)
+
+    async def request(self, request_id: str, order: bytes) -> RequestDetail:
+        """One request with its outcome, to whoever signed the order to see it."""
+        asked = pb.GetRequestRequest(request_id=request_id, order=order)
+        answer = await self.call(self.stub.GetRequest(asked))
         outcomes = tuple(
             FieldOutcome(item.record_type, item.field, item.outcome, tuple(item.clauses), item.reason)
             for item in answer.outcomes
@@ -154,9 +160,9 @@ class ControlClient:
         """Hands in a signed approval; returns the request's state."""
         return (await self.call(self.stub.SubmitApproval(pb.SubmitApprovalRequest(envelope=envelope)))).state
 
-    async def picture(self, subject_id: str) -> AsyncGenerator[PictureItem, None]:
-        """All that is held here, and was released to here, about one subject, oldest first."""
-        async for item in self.stream(self.stub.GetPicture(pb.GetPictureRequest(subject_id=subject_id))):
+    async def picture(self, order: bytes) -> AsyncGenerator[PictureItem, None]:
+        """All that is held here, and was released to here, about the order's subject, oldest first."""
+        async for item in self.stream(self.stub.GetPicture(pb.GetPictureRequest(order=order))):
             yield PictureItem(
                 item.agency_id,
                 item.record_type,
@@ -229,9 +235,9 @@ class ControlClient:
                 item.officer, item.subject_id, item.reason, datetime.fromtimestamp(item.declared_unix, UTC)
             )
 
-    async def about_subject(self, subject_id: str) -> AsyncGenerator[SubjectEntry, None]:
-        """Who saw what about one subject, oldest first."""
-        request = pb.ReportSubjectRequest(subject_id=subject_id)
+    async def about_subject(self, order: bytes) -> AsyncGenerator[SubjectEntry, None]:
+        """Who saw what about the order's subject, oldest first."""
+        request = pb.ReportSubjectRequest(order=order)
         async for item in self.stream(self.stub.ReportSubject(request)):
             particulars = parse_canonical(item.particulars)
             if not isinstance(particulars, dict):
@@ -246,9 +252,9 @@ class ControlClient:
                 tuple(item.exemptions),
             )
 
-    async def export_audit(self, *, broker: bool = False) -> AsyncGenerator[tuple[str, bytes], None]:
-        """The audit log's files in chunks: (file name, bytes)."""
-        async for answer in self.stream(self.stub.ExportAudit(pb.ExportAuditRequest(broker=broker))):
+    async def export_audit(self, order: bytes) -> AsyncGenerator[tuple[str, bytes], None]:
+        """The files of the log that the order names, in chunks: (file name, bytes)."""
+        async for answer in self.stream(self.stub.ExportAudit(pb.ExportAuditRequest(order=order))):
             yield answer.file_name, answer.chunk
 
 

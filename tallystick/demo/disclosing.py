@@ -11,9 +11,10 @@ from pathlib import Path
 
 from agency_node.disclosure.approving import Said, agreed
 from agency_node.disclosure.asking import agreed_request
+from agency_node.disclosure.ordering import agreed_order
 from agency_node.disclosure.page import Acting, signed
 from agency_node.rpc.control_client import ControlClient
-from agency_node.rpc.ports import PictureItem, PreparedDocument, RequestDetail, RequestDraft
+from agency_node.rpc.ports import OrderDraft, PictureItem, PreparedDocument, RequestDetail, RequestDraft
 from policies.vocabulary import OfficerRole, Purpose
 from protos.wire.errors import ErrorCode, RefusedError
 from protos.wire.terminal import TerminalError
@@ -48,6 +49,14 @@ class Asked:
     detail: RequestDetail
     #: The holder's own view, which the asking agency does not get: it names what was withheld.
     held: RequestDetail
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """An officer who looks, and in which role."""
+
+    officer: DemoOfficer
+    role: OfficerRole
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +122,24 @@ async def ask(
     request_id = await client.submit_request(signed(request, officer.key))
     approver = officers[link.counterpart]["approver"]
     deadline = time.monotonic() + _ANSWER_SECONDS
-    while (detail := await client.request(request_id)).summary.state not in _ENDED:
+    while (await client.request_summary(request_id)).state not in _ENDED:
         await _approve_if_waiting(clients[link.counterpart], request_id, approver)
         if time.monotonic() > deadline:
             raise DisclosureError(f"{link.counterpart} did not answer in {_ANSWER_SECONDS:.0f} s")
         await asyncio.sleep(0.1)
-    return Asked(link.counterpart, tier, detail, await clients[link.counterpart].request(request_id))
+    coordinator = Viewer(officer, OfficerRole.MARAC_COORDINATOR)
+    detail = await client.request(request_id, await _order(client, coordinator, "see-request", request_id))
+    holder, theirs = clients[link.counterpart], Viewer(approver, OfficerRole.APPROVER)
+    held = await holder.request(request_id, await _order(holder, theirs, "see-request", request_id))
+    return Asked(link.counterpart, tier, detail, held)
+
+
+async def _order(client: ControlClient, viewer: Viewer, act: str, target: str) -> bytes:
+    """A signed order to see something, for the conference."""
+    officer = viewer.officer
+    draft = OrderDraft(act, target, "", f"For {CASE}.", officer.person, viewer.role.value)
+    order = agreed_order(await client.prepare_order(draft), draft, _acting(officer))
+    return signed(order, officer.key)
 
 
 async def _prepared(client: ControlClient, draft: RequestDraft) -> PreparedDocument:
@@ -154,16 +175,21 @@ def _acting(officer: DemoOfficer) -> Acting:
     return Acting(FEDERATION, officer.organisation)
 
 
-async def picture(client: ControlClient, subject_id: str) -> tuple[PictureItem, ...]:
-    """The single picture of a subject, oldest first."""
-    return tuple([item async for item in client.picture(subject_id)])
+async def picture(client: ControlClient, viewer: Viewer, subject_id: str) -> tuple[PictureItem, ...]:
+    """The single picture of a subject, oldest first, as an officer sees it."""
+    order = await _order(client, viewer, "see-picture", subject_id)
+    return tuple([item async for item in client.picture(order)])
 
 
-async def export_audits(clients: Clients, folder: Path) -> Mapping[str, Path]:
-    """Writes every node's audit log to a folder of its own."""
+async def export_audits(
+    clients: Clients, officers: Mapping[str, Mapping[str, DemoOfficer]], folder: Path
+) -> Mapping[str, Path]:
+    """Writes every node's audit log to a folder of its own, for its privacy officer."""
 
     async def one(agency: str, client: ControlClient) -> None:
-        async for name, chunk in client.export_audit():
+        viewer = Viewer(officers[agency]["privacy"], OfficerRole.PRIVACY_OFFICER)
+        order = await _order(client, viewer, "export-audit", "own")
+        async for name, chunk in client.export_audit(order):
             path = folder / agency / name
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("ab") as file:

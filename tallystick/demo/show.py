@@ -12,11 +12,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from agency_node.audit_check import check_export
 from policies.ids import LinkageId
+from policies.vocabulary import OfficerRole
 from protos.wire.errors import RefusedError
 from tallystick.demo.disclosing import (
     ASKING,
     Asked,
     Link,
+    Viewer,
     ask,
     export_audits,
     links_of,
@@ -67,7 +69,7 @@ async def run_demo(folder: Path, people: int, seed: int, *, stay: bool) -> None:
         async with node_clients(stage) as clients:
             await _link(console, stage, clients, population)
             await _disclose(console, stage, clients)
-            await _audit(console, clients, folder)
+            await _audit(console, stage, clients, folder)
         console.print(f"\nDone in {time.monotonic() - began:.0f} s.")
         if stay:
             await _stay(console, stage)
@@ -144,7 +146,8 @@ async def _disclose(console: Console, stage: Stage, clients: Clients) -> None:
     show_asked(console, asked)
 
     heading(console, 6, "The single picture of Susan, which no agency had")
-    items = [item for subject in subjects for item in await picture(clients[ASKING], subject)]
+    viewer = Viewer(stage.officers[ASKING]["caseworker"], OfficerRole.MARAC_COORDINATOR)
+    items = [item for subject in subjects for item in await picture(clients[ASKING], viewer, subject)]
     show_picture(console, sorted(items, key=lambda item: item.occurred))
     heading(console, 7, "What was kept back, and by which clause")
     show_withheld(console, asked)
@@ -158,9 +161,9 @@ async def _ask(console: Console, stage: Stage, clients: Clients, link: Link) -> 
         return None
 
 
-async def _audit(console: Console, clients: Clients, folder: Path) -> None:
+async def _audit(console: Console, stage: Stage, clients: Clients, folder: Path) -> None:
     heading(console, 8, "The audit logs, verified offline")
-    exported = await export_audits(clients, folder / "audit")
+    exported = await export_audits(clients, stage.officers, folder / "audit")
     for agency, target in exported.items():
         report = await asyncio.to_thread(check_export, target, datetime.now(UTC))
         show_audit(console, agency, report)

@@ -18,6 +18,7 @@ from agency_node.audit_check import check_export
 from agency_node.audit_cli import audit_app
 from agency_node.audit_export import LEAVES
 from agency_node.disclosure.broker_witness import BROKER, BROKER_LOG, COSIGNED
+from agency_node.disclosure.service import Disclosure
 from agency_node.rpc.broker_client import BrokerClient
 from agency_node.rpc.ports import BrokerLog
 from crypto import merkle
@@ -256,6 +257,7 @@ async def test_nodes_cosign_a_real_broker_as_it_works(tmp_path: Path) -> None:
         export = tmp_path / "broker-log"
         export.mkdir()
         disclosure = running.nodes[POLICE].disclosure
+        assert isinstance(disclosure, Disclosure)
         async with aclosing(disclosure.export_audit(broker=True)) as chunks:
             async for name, chunk in chunks:
                 with (export / name).open("ab") as stream:

@@ -55,22 +55,23 @@ async def test_from_question_to_picture(desk: Desk) -> None:
         "--reason", "Proportionate.", *desk.key("care.approver"), "--yes",
     )  # fmt: skip
     assert "The request is now: released" in approved.output
-    form = await desk.run(approve_app, CARE, "form", waiting["request"])
+    form = await desk.run(approve_app, CARE, "form", waiting["request"], *desk.look(CARE))
     assert "Lawful basis:" in form.output and "Decided by:             care.approver" in form.output
-    as_json = await desk.run(approve_app, CARE, "form", waiting["request"], "--json")
+    as_json = await desk.run(approve_app, CARE, "form", waiting["request"], "--json", *desk.look(CARE))
     assert json.loads(as_json.output)["annex_b"]["case_reference"] == "CASE-77"
     await desk.world.deliver()
-    none = await desk.run(approve_app, POLICE, "form", waiting["request"])
+    none = await desk.run(approve_app, POLICE, "form", waiting["request"], *desk.look(POLICE))
     assert none.exit_code == 1 and "has not decided" in none.output
-    shown = await desk.run(request_app, POLICE, "show", waiting["request"])
+    shown = await desk.run(request_app, POLICE, "show", waiting["request"], *desk.look(POLICE))
     assert "OFFICIAL-SENSITIVE" in shown.output and "Neighbour heard shouting." in shown.output
     assert "incident, summary: withheld by clause 5" in shown.output and "Hidden" not in shown.output
     listed = await desk.run(request_app, POLICE, "list")
     assert "summary: released" in listed.output and "1 requests" in listed.output
-    rows = json.loads((await desk.run(request_app, POLICE, "picture", SUSAN_AT_POLICE, "--json")).output)
+    seen = await desk.run(request_app, POLICE, "picture", SUSAN_AT_POLICE, "--json", *desk.look(POLICE))
+    rows = json.loads(seen.output)
     assert {row["provenance"]["agency"] for row in rows} == {"care"}
     assert all(set(row["provenance"]) == {"agency", "record", "release", "policy"} for row in rows)
-    picture = await desk.run(request_app, POLICE, "picture", SUSAN_AT_POLICE)
+    picture = await desk.run(request_app, POLICE, "picture", SUSAN_AT_POLICE, *desk.look(POLICE))
     assert (
         "care, incident (received)" in picture.output and "[summary: withheld by clause 5]" in picture.output
     )
@@ -167,9 +168,9 @@ async def test_export_and_verify(desk: Desk) -> None:
     await desk.run(request_app, POLICE, *ASK, *desk.key("police.investigator"))
     await desk.world.deliver()
     folder = desk.folder / "export"
-    exported = await desk.run(audit_app, CARE, "export", str(folder))
+    exported = await desk.run(audit_app, CARE, "export", str(folder), *desk.look(CARE))
     assert exported.exit_code == 0 and "tallystick audit verify" in exported.output
-    again = await desk.run(audit_app, CARE, "export", str(folder))
+    again = await desk.run(audit_app, CARE, "export", str(folder), *desk.look(CARE))
     assert again.exit_code == 1 and "not empty" in again.output
     report = json.loads(CliRunner().invoke(audit_app, ["verify", str(folder), "--json"]).output)
     assert [item["kind"] for item in report["findings"]] in ([], ["time-went-back"])
@@ -190,7 +191,7 @@ async def test_break_glass_from_the_door_to_both_reviews(desk: Desk) -> None:
         (item,) = json.loads(queue.output)
         assert (item["reason_code"], item["overdue"]) == ("threat to life", False)
     request_id = item["request"]
-    shown = await desk.run(request_app, POLICE, "show", request_id)
+    shown = await desk.run(request_app, POLICE, "show", request_id, *desk.look(POLICE))
     assert "Neighbour heard shouting." in shown.output
     desk.world.clock.advance(hours=25)
     await desk.world.refresh_status()
@@ -240,14 +241,22 @@ async def test_withdraw_correct_and_recall(desk: Desk) -> None:
 async def test_about_and_erase(desk: Desk) -> None:
     await desk.run(request_app, POLICE, *ASK, *desk.key("police.investigator"))
     await desk.world.deliver()
-    about = await desk.run(audit_app, CARE, "about", SUSAN_AT_CARE)
+    about = await desk.run(audit_app, CARE, "about", SUSAN_AT_CARE, *desk.look(CARE))
     assert "police.investigator  police" in about.output and "under clauses 1, 2" in about.output
     assert "could telling prejudice an inquiry?" in about.output
-    told = await desk.run(audit_app, CARE, "about", SUSAN_AT_CARE, "--for-subject")
+    told = await desk.run(audit_app, CARE, "about", SUSAN_AT_CARE, "--for-subject", *desk.look(CARE))
     assert told.exit_code == 0 and told.output.strip() == ""
-    (entry,) = json.loads((await desk.run(audit_app, CARE, "about", SUSAN_AT_CARE, "--json")).output)
+    looked = await desk.run(audit_app, CARE, "about", SUSAN_AT_CARE, "--json", *desk.look(CARE))
+    (entry,) = [item for item in json.loads(looked.output) if item["action"] != "consulted"]
     told = await desk.run(
-        audit_app, CARE, "about", SUSAN_AT_CARE, "--for-subject", "--disclose", str(entry["entry"])
+        audit_app,
+        CARE,
+        "about",
+        SUSAN_AT_CARE,
+        "--for-subject",
+        "--disclose",
+        str(entry["entry"]),
+        *desk.look(CARE),
     )
     assert "disclosure released  police" in told.output and "investigator" not in told.output
     privacy = desk.order("care.privacy", "privacy_officer")
@@ -255,7 +264,7 @@ async def test_about_and_erase(desk: Desk) -> None:
     assert "can never be read again" in erased.output, erased.output
     await desk.world.deliver()
     folder = desk.folder / "erased"
-    await desk.run(audit_app, CARE, "export", str(folder))
+    await desk.run(audit_app, CARE, "export", str(folder), *desk.look(CARE))
     report = json.loads(CliRunner().invoke(audit_app, ["verify", str(folder), "--json"]).output)
     assert [item["kind"] for item in report["findings"]] in ([], ["time-went-back"])
 
@@ -280,3 +289,17 @@ async def test_conflicts_and_the_supervisors_queue(desk: Desk) -> None:
     )
     assert "off the list" in lifted.output, lifted.output
     assert "0 to sign off" in (await desk.run(supervise_app, POLICE, "queue")).output
+
+
+async def test_who_looked_is_told_to_who_asks(desk: Desk) -> None:
+    await desk.run(request_app, POLICE, *ASK, *desk.key("police.investigator"))
+    own = desk.order("police.investigator", "investigator")
+    await desk.run(request_app, POLICE, "picture", SUSAN_AT_POLICE, *own)
+    report = await desk.run(audit_app, POLICE, "about", SUSAN_AT_POLICE, *desk.look(POLICE))
+    assert "consulted  police.investigator" in report.output, report.output
+    assert "saw: all that is held and was received, as investigator" in report.output
+    assert (
+        "saw: who saw what, as privacy officer" in report.output and "reason: It is right." in report.output
+    )
+    refused = await desk.run(audit_app, POLICE, "about", SUSAN_AT_POLICE, *own)
+    assert refused.exit_code == 1 and "may not order this" in refused.output

@@ -64,7 +64,7 @@ _FENCE = re.compile(r"^```(?P<info>.*)\n(?P<body>(?:.*\n)*?)^```$", re.MULTILINE
 #: What a command asks for; the rest of the line is what the reader types.
 _ASKED = (
     "Your case reference: ", "Why it is necessary, in your own words: ", "What is happening: ",
-    "Why, in your own words: ", "Why: ",
+    "Why, in your own words: ", "Why: ", "Why you look: ",
 )  # fmt: skip
 _STEP = re.compile(r"<!-- test: (?P<name>.+) -->")
 

@@ -74,6 +74,10 @@ class Desk:
     def order(self, person: str, role: str) -> tuple[str, ...]:
         return ("--officer", person, "--role", role, "--reason", "It is right.", *self.key(person))
 
+    def look(self, agency: str) -> tuple[str, ...]:
+        """The words with which an agency's privacy officer looks at something."""
+        return self.order(f"{agency}.privacy", "privacy_officer")
+
     def key(self, person: str) -> tuple[str, ...]:
         keystore = self.folder / "keys.json"
         return (

@@ -311,10 +311,13 @@ class World:
         role: str,
         about: str = "",
         reason: str = "It is right.",
+        *,
+        signer: Signer | None = None,
     ) -> bytes:
         """An order that an officer has signed and not handed in."""
         prepared = await node.disclosure.prepare_order(OrderDraft(act, target, about, reason, officer, role))
-        return sign_envelope(prepared.payload_type, prepared.payload, [key_of(officer)]).to_bytes()
+        key = signer or key_of(officer)
+        return sign_envelope(prepared.payload_type, prepared.payload, [key]).to_bytes()
 
     async def refresh_status(self) -> None:
         """Social care signs its policies' status anew, and the police take it."""

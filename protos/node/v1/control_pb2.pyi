@@ -739,15 +739,19 @@ class GetRequestRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
+    order: _builtins.bytes
+    """A signed officer-order/v1 to see-request; without it the answer has `request` alone."""
     def __init__(
         self,
         *,
         request_id: _builtins.str = ...,
+        order: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["order", b"order", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1181,16 +1185,17 @@ Global___ListConflictsResponse: _TypeAlias = ListConflictsResponse  # noqa: Y015
 class ReportSubjectRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    SUBJECT_ID_FIELD_NUMBER: _builtins.int
-    subject_id: _builtins.str
+    ORDER_FIELD_NUMBER: _builtins.int
+    order: _builtins.bytes
+    """A signed officer-order/v1 to see-report; its target is the subject's number."""
     def __init__(
         self,
         *,
-        subject_id: _builtins.str = ...,
+        order: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["subject_id", b"subject_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["order", b"order"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1242,16 +1247,17 @@ Global___ReportSubjectResponse: _TypeAlias = ReportSubjectResponse  # noqa: Y015
 class GetPictureRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    SUBJECT_ID_FIELD_NUMBER: _builtins.int
-    subject_id: _builtins.str
+    ORDER_FIELD_NUMBER: _builtins.int
+    order: _builtins.bytes
+    """A signed officer-order/v1 to see-picture; its target is the subject's number."""
     def __init__(
         self,
         *,
-        subject_id: _builtins.str = ...,
+        order: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["subject_id", b"subject_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["order", b"order"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1362,17 +1368,19 @@ Global___Provenance: _TypeAlias = Provenance  # noqa: Y015
 class ExportAuditRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    BROKER_FIELD_NUMBER: _builtins.int
-    broker: _builtins.bool
-    """The broker's log, as this agency is shown it, rather than the agency's own."""
+    ORDER_FIELD_NUMBER: _builtins.int
+    order: _builtins.bytes
+    """A signed officer-order/v1 to export-audit; its target is "own", or "broker" for the broker's log as this
+    agency is shown it.
+    """
     def __init__(
         self,
         *,
-        broker: _builtins.bool = ...,
+        order: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["broker", b"broker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["order", b"order"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
