@@ -29,6 +29,7 @@ from agency_node.ports import Clock
 from agency_node.rpc.broker_client import BrokerClient
 from agency_node.rpc.ports import DisclosureService, LinkageStatus, NodeStatus
 from agency_node.rpc.server import ControlServer
+from agency_node.spool import empty_spool
 from agency_node.store.store import NodeStore
 from agency_node.subjects import SubjectId
 from agency_node.sync import Progress, Report, SyncService, SyncSettings
@@ -168,6 +169,7 @@ class Node:
         """
         self._config.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = _locked(self._config.data_dir / "node.lock")
+        _empty(self._config.spool_dir)
         await migrations.upgrade(self._store.engine)
         await self._trust.load()
         self._check_own_keys()
@@ -489,3 +491,12 @@ def _locked(path: Path) -> IO[str]:
         return locked(path)
     except BlockingIOError:
         raise NodeConfigError(f"another node is using {path.parent}; stop it first") from None
+
+
+def _empty(spool: Path) -> None:
+    try:
+        empty_spool(spool)
+    except OSError as error:
+        raise NodeConfigError(
+            f"{spool}: what an earlier run left there cannot be deleted ({error.strerror}); delete it"
+        ) from None

@@ -84,7 +84,10 @@ class NodeConfig:
 
     @property
     def spool_dir(self) -> Path:
-        """Where encodings wait while an upload is prepared; never plaintext."""
+        """Where encodings wait while an upload is prepared; emptied at the start.
+
+        Plaintext is there only in files without a name.
+        """
         return self.data_dir / "spool"
 
     def tls_identity(self) -> TlsIdentity:

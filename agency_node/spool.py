@@ -7,12 +7,13 @@ tables, and memory stays at a 64th of the whole. A record is::
     handle (16) | row number (1) | for each projection: present (1), CLK | for each exact token: present (1),
     token (32)
 
-The files hold encodings, never plaintext, and are deleted as they are read.
+The files hold encodings, never plaintext, can be read by this user only, and are deleted as they are read.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -94,6 +95,20 @@ class SubjectRows:
     digest: bytes
 
 
+def empty_spool(folder: Path) -> None:
+    """Makes the folder, for this user only, and deletes what a process that was killed left in it.
+
+    Raises OSError where something cannot be deleted.
+    """
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder.chmod(0o700)
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+
+
 class RowSpool:
     """Rows of one upload, shuffled. Use as a context: leaving it deletes the files."""
 
@@ -135,7 +150,7 @@ class RowSpool:
 
     def _file(self, bucket: int) -> IO[bytes]:
         if bucket not in self._files:
-            self._files[bucket] = (self._folder / f"{bucket}.rows").open("wb")
+            self._files[bucket] = _private(self._folder / f"{bucket}.rows")
         return self._files[bucket]
 
     def _take(self, bucket: int) -> Records:
@@ -147,6 +162,10 @@ class RowSpool:
         data = path.read_bytes()
         path.unlink()
         return np.frombuffer(data, np.uint8).reshape(-1, self._layout.width)
+
+
+def _private(path: Path) -> IO[bytes]:
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
 
 
 def bucket_range(bucket: int) -> tuple[bytes, bytes | None]:

@@ -1,12 +1,14 @@
 """A temporary on-disk index, so that joining tables of any size needs little memory.
 
-It holds personal data: it lives in a folder that only this user can read, and is deleted with the source.
-SQLite keeps the rows of side tables (aliases, records) by subject, and the subject numbers already seen.
+It holds personal data: its file has no name from before the first row on, so that nobody can open it, and the
+system frees it when this process ends, however it ends. SQLite keeps the rows of side tables (aliases,
+records) by subject, and the subject numbers already seen; it writes to no other file.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -19,25 +21,24 @@ from agency_node.sources.rows import RawRow
 _BATCH: Final = 500
 """Subjects per query, below SQLite's oldest limit of 999 parameters."""
 
+# A journal would be a file with a name. To sort rows for an index, SQLite would make files in the system's
+# temporary folder, so the index stands before the rows come, and what is small is sorted in memory.
+_SCHEMA: Final = """
+    PRAGMA journal_mode = OFF;
+    PRAGMA synchronous = OFF;
+    PRAGMA temp_store = MEMORY;
+    PRAGMA cache_size = -32768;
+    CREATE TABLE rows (key TEXT, subject TEXT, source TEXT, line INTEGER, cells TEXT);
+    CREATE INDEX rows_by_subject ON rows (key, subject);
+    CREATE TABLE seen (key TEXT, subject TEXT, call INTEGER, PRIMARY KEY (key, subject)) WITHOUT ROWID;
+"""
+
 
 class RowIndex:
-    """Rows by table key and subject number, and a set of subject numbers; ``close`` deletes it."""
+    """Rows by table key and subject number, and a set of subject numbers; ``close`` gives up its file."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="tallystick-source-", dir=folder)
-        self._db = sqlite3.connect(
-            Path(self._folder.name) / "rows.db", isolation_level=None, check_same_thread=False
-        )
-        self._db.executescript(
-            """
-            PRAGMA journal_mode = OFF;
-            PRAGMA synchronous = OFF;
-            CREATE TABLE rows (key TEXT, subject TEXT, source TEXT, line INTEGER, cells TEXT);
-            CREATE TABLE seen (
-                key TEXT, subject TEXT, call INTEGER, PRIMARY KEY (key, subject)
-            ) WITHOUT ROWID;
-            """
-        )
+        self._db = _nameless(folder)
         self._indexed: set[str] = set()
         self._calls = 0
 
@@ -57,7 +58,6 @@ class RowIndex:
                 for row in rows
             ),
         )
-        self._db.execute("CREATE INDEX IF NOT EXISTS rows_by_subject ON rows (key, subject)")
         self._db.execute("COMMIT")
         self._indexed.add(key)
 
@@ -108,6 +108,17 @@ class RowIndex:
         return self._db.execute(query, (key, subject)).fetchone() is not None
 
     def close(self) -> None:
-        """Delete the index from disk."""
+        """Free the index's place on the disk."""
         self._db.close()
-        self._folder.cleanup()
+
+
+def _nameless(folder: Path | None) -> sqlite3.Connection:
+    """An empty index in a file of mode 0600 that is unlinked while nothing is in it."""
+    handle, name = tempfile.mkstemp(prefix="tallystick-source-", dir=folder)
+    os.close(handle)
+    try:
+        database = sqlite3.connect(name, isolation_level=None, check_same_thread=False)
+        database.executescript(_SCHEMA)
+        return database
+    finally:
+        Path(name).unlink()

@@ -1,4 +1,7 @@
-"""A node that is killed in the middle of an upload goes on from there, and nothing is counted twice."""
+"""A node that is killed in the middle of an upload goes on from there, and nothing is counted twice.
+
+What it leaves on the disk tells nobody anything.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import asyncio
 import json
 import os
 import signal
+import stat
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,6 +21,15 @@ from tests.federation import CARE, LINKAGE, PASSPHRASE, POLICE
 from tests.nodes import NodeFolder, person, running_nodes, until
 
 PEOPLE = 1_500
+#: More than are read at once, so that there is a time at which some were read and others were not.
+MANY_PEOPLE = 11_000
+ALIAS = "Zebedeus"
+_ALIASES = """
+[[people.aliases]]
+table = "aliases.csv"
+subject_id = "id"
+fields = { family_name = "alias" }
+"""
 BATCH_ROWS = 32
 
 
@@ -81,3 +94,75 @@ async def test_killed_in_the_middle_of_an_upload(tmp_path: Path) -> None:
         events = [json.loads(line) for line in (police.folder / "log").read_text().splitlines()]
         committed = [event for event in events if event["event"] == "upload committed"]
         assert [(event["rows"], event["held"]) for event in committed] == [(PEOPLE, PEOPLE)]
+
+
+async def test_killed_while_it_reads_people(tmp_path: Path) -> None:
+    async with running_nodes(tmp_path, (POLICE, CARE)) as world:
+        police = world.folders[POLICE]
+        spool = police.config.spool_dir
+        police.people(person(n) for n in range(MANY_PEOPLE))
+        aliases = "".join(f"p{n},{ALIAS}{n}\n" for n in range(300))
+        (police.folder / "aliases.csv").write_text(f"id,alias\n{aliases}")
+        mapping = police.folder / "mapping.toml"
+        mapping.write_text(mapping.read_text() + _ALIASES)
+        await world.agree((POLICE, CARE))
+        await world.stop(POLICE)
+
+        open_to_others: set[Path] = set()
+        nameless: list[os.stat_result] = []
+        async with node_process(police) as process, control_client(police.config.control_socket) as client:
+            watch = asyncio.create_task(_watch(spool, open_to_others))
+            try:
+                async for answer in client.sync(LINKAGE, full=False):
+                    if answer.progress.stage == "read" and process.returncode is None:
+                        nameless = _nameless_files(process.pid, spool)
+                        process.send_signal(signal.SIGKILL)
+                        await process.wait()
+            except RefusedError:
+                pass
+            finally:
+                watch.cancel()
+        assert nameless, "nothing was being read any more"
+        assert all(stat.S_IMODE(file.st_mode) == 0o600 for file in nameless)
+        left = _files(spool)
+        assert left
+        assert {path.suffix for path in left} == {".rows"}
+        assert not open_to_others
+        assert not [path for path in _files(police.config.data_dir) if ALIAS.encode() in path.read_bytes()]
+
+        index = spool / "tallystick-source-of-an-earlier-version"
+        index.mkdir()
+        (index / "rows.db").write_text(ALIAS)
+        async with node_process(police):
+            assert list(spool.iterdir()) == []
+            assert stat.S_IMODE(spool.stat().st_mode) == 0o700
+
+
+async def _watch(folder: Path, open_to_others: set[Path]) -> None:
+    """Adds what somebody else may read, as often as there is time to look."""
+    while True:
+        open_to_others |= {path for path in (folder, *_all_in(folder)) if _is_open_to_others(path)}
+        await asyncio.sleep(0.005)
+
+
+def _is_open_to_others(path: Path) -> bool:
+    try:
+        return bool(path.stat().st_mode & 0o077)
+    except FileNotFoundError:
+        return False
+
+
+def _nameless_files(pid: int, folder: Path) -> list[os.stat_result]:
+    """What a process has open that was deleted from the folder."""
+    links = list(Path(f"/proc/{pid}/fd").iterdir())
+    names = {link: os.readlink(link) for link in links}  # noqa: PTH115 - what was deleted is no path
+    start, end = f"{folder.resolve()}/", " (deleted)"
+    return [link.stat() for link, name in names.items() if name.startswith(start) and name.endswith(end)]
+
+
+def _all_in(folder: Path) -> list[Path]:
+    return list(folder.rglob("*"))
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in _all_in(folder) if path.is_file()]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from agency_node.encoding import EncodedRows
-from agency_node.spool import BUCKETS, RowLayout, RowSpool, bucket_range
+from agency_node.spool import BUCKETS, RowLayout, RowSpool, bucket_range, empty_spool
 from protos.wire.linkage import BatchShape, check_batch
 
 LAYOUT = RowLayout((("person", 4),), ("nhs-dob",))
@@ -50,6 +50,29 @@ def test_every_row_once_sorted_by_handle_with_the_same_digest_in_any_order(tmp_p
             digests.append({subject.handle: subject.digest for subject in found})
         assert not (tmp_path / "spool").exists()
     assert digests[0] == digests[1]
+
+
+def test_files_are_this_users_alone(tmp_path: Path) -> None:
+    with RowSpool(tmp_path / "spool", LAYOUT) as spool:
+        spool.add(rows([bytes(16)], [0], 1))
+        (file,) = (tmp_path / "spool").iterdir()
+        assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_an_earlier_run_left_is_deleted(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "kept").touch()
+    folder = tmp_path / "spool"
+    empty_spool(folder)
+    (folder / "tallystick-source-x").mkdir()
+    (folder / "tallystick-source-x" / "rows.db").touch()
+    (folder / "link").symlink_to(elsewhere)
+    folder.chmod(0o755)
+    empty_spool(folder)
+    assert list(folder.iterdir()) == []
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert (elsewhere / "kept").exists()
 
 
 def test_buckets_cover_every_handle_without_overlap() -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import stat
-import tempfile
 from datetime import date
 from pathlib import Path
 
@@ -160,15 +160,19 @@ def test_places_and_their_records(tmp_path: Path) -> None:
         ]
 
 
-def test_the_index_is_private_and_is_deleted(tmp_path: Path) -> None:
-    mapping = load_mapping(_EXAMPLE)
-    source = CsvFolderSource(mapping, today=_TODAY, work_folder=tmp_path)
-    _all(source)
-    (folder,) = tmp_path.iterdir()
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    source.close()
-    assert list(tmp_path.iterdir()) == []
-    assert tempfile.gettempdir() not in str(folder) or tmp_path in folder.parents
+def test_the_index_has_no_name_and_nobody_else_can_read_it(tmp_path: Path) -> None:
+    with CsvFolderSource(load_mapping(_EXAMPLE), today=_TODAY, work_folder=tmp_path) as source:
+        assert len(_all(source)) == 4
+        assert list(tmp_path.iterdir()) == []
+        (index,) = _open_in(tmp_path)
+        assert (stat.S_IMODE(index.stat().st_mode), index.stat().st_nlink) == (0o600, 0)
+    assert _open_in(tmp_path) == []
+
+
+def _open_in(folder: Path) -> list[Path]:
+    """The files of a folder that this process has open, as paths by which even deleted ones are read."""
+    links = list(Path("/proc/self/fd").iterdir())
+    return [link for link in links if os.path.realpath(link).startswith(f"{folder.resolve()}/")]
 
 
 def test_the_check_tells_every_problem_and_no_value(tmp_path: Path) -> None:
