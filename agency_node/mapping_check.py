@@ -18,7 +18,14 @@ from typing import Final
 from agency_node.mapping import CsvSettings, MappingError, SourceMapping, load_mapping
 from agency_node.mapping_markers import standing
 from agency_node.normalise import NormalisationReport, Reason
-from agency_node.sources import JoinedSource, ProblemLog, RowFault, SourceError, open_source
+from agency_node.sources import (
+    JoinedSource,
+    ProblemLog,
+    RowFault,
+    SourceError,
+    ignore_losses,
+    open_source,
+)
 from agency_node.subjects import Subject, SubjectType
 from policies.clauses import BUILT_IN_MARKERS
 
@@ -128,7 +135,7 @@ def check_mapping(mapping: SourceMapping, *, today: date) -> MappingCriticism:
     """Read everything that the mapping names, and say what is wrong; faults of the data raise nothing."""
     lenient = replace(mapping, on_bad_row="skip")
     try:
-        source = open_source(lenient, today=today)
+        source = open_source(lenient, today=today, tell=ignore_losses)
     except SourceError as error:
         return MappingCriticism(NormalisationReport(), ProblemLog(), unusable=[str(error)])
     with source:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from agency_node.mapping import CsvSettings, SourceMapping
 from agency_node.sources.delimited import read_blocks
-from agency_node.sources.joined import BLOCK_ROWS, JoinedSource
+from agency_node.sources.joined import JoinedSource
+from agency_node.sources.losses import TellLosses, log_losses
 from agency_node.sources.problems import Problem
 from agency_node.sources.rows import RawRow, RowBlock
 
@@ -21,10 +22,17 @@ class CsvFolderSource(JoinedSource):
     first needed: where ``stamp`` changes, open a new source.
     """
 
-    def __init__(self, mapping: SourceMapping, *, today: date, work_folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        mapping: SourceMapping,
+        *,
+        today: date,
+        work_folder: Path | None = None,
+        tell: TellLosses = log_losses,
+    ) -> None:
         if not isinstance(mapping.source, CsvSettings):
             raise TypeError("the mapping describes a database, not a folder of files")
-        super().__init__(mapping, today=today, work_folder=work_folder)
+        super().__init__(mapping, today=today, work_folder=work_folder, tell=tell)
         self._settings = mapping.source
         self._reported: set[str] = set()
 
@@ -48,8 +56,7 @@ class CsvFolderSource(JoinedSource):
     ) -> dict[str, list[RawRow]]:
         key = "\x1f".join((table, subject_column, *columns))
         if not self._index.has(key):
-            rows = (row for block in self._scan(table, columns, BLOCK_ROWS) for row in block.rows())
-            self._index.load(key, subject_column, rows)
+            self._index.load(key, subject_column, self._rows(table, columns))
         return self._index.find(key, subjects)
 
 

@@ -15,6 +15,7 @@ from agency_node.normalise import NormalisationReport
 from agency_node.sources.assemble import Assembler
 from agency_node.sources.errors import BadRowError, SourceError
 from agency_node.sources.index import RowIndex
+from agency_node.sources.losses import TellLosses, log_losses
 from agency_node.sources.problems import Problem, ProblemLog, RowFault
 from agency_node.sources.rows import RawChunk, RawRow, RowBlock
 from agency_node.sources.stamps import SourceStamp
@@ -27,17 +28,28 @@ BLOCK_ROWS: Final = 2_000
 class JoinedSource(ABC):
     """A :class:`SubjectSource` over tables that it can scan, and search by subject number.
 
-    Memory is bounded by one chunk of subjects with their side rows.
+    Memory is bounded by one chunk of subjects with their side rows. Rows that are left out are told to
+    ``tell``, which is the log unless somebody shows them in another way.
     """
 
-    def __init__(self, mapping: SourceMapping, *, today: date, work_folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        mapping: SourceMapping,
+        *,
+        today: date,
+        work_folder: Path | None = None,
+        tell: TellLosses = log_losses,
+    ) -> None:
         self._mapping = mapping
         self._today = today
         self._report = NormalisationReport()
         self._problems = ProblemLog()
         self._assembler = Assembler(mapping.rules, self._report, self._problems, today)
         # reading one subject again must not count it twice
-        self._quiet = Assembler(mapping.rules, NormalisationReport(), ProblemLog(), today)
+        self._asked = ProblemLog()
+        self._quiet = Assembler(mapping.rules, NormalisationReport(), self._asked, today)
+        self._tell = tell
+        self._told: set[str] = set()
         self._index = RowIndex(work_folder)
 
     @property
@@ -68,7 +80,7 @@ class JoinedSource(ABC):
         if rule is None:
             return
         self._index.forget_seen(subject_type)
-        for block in self._scan(rule.main.table, rule.main.columns, chunk):
+        for block in self._blocks(rule.main.table, rule.main.columns, chunk):
             subjects, usable = self._usable(rule, block)
             if subjects:
                 yield self._joined(rule, subjects, usable)
@@ -106,6 +118,7 @@ class JoinedSource(ABC):
             found = self._find(record_rule.table, record_rule.subject_id, record_rule.columns, [subject_id])
             built = (self._quiet.record(record_rule, r, inherited) for r in found.get(subject_id, []))
             records += [record for record in built if record is not None]
+        self._tell(self._asked.take())
         return records
 
     def check_side_tables(self) -> None:
@@ -174,8 +187,15 @@ class JoinedSource(ABC):
             )
         self._problems.add(problem)
 
+    def _blocks(self, table: str, columns: tuple[str, ...], size: int) -> Iterator[RowBlock]:
+        """As :meth:`_scan`; when a table was read to its end for the first time, its losses are told."""
+        yield from self._scan(table, columns, size)
+        if table not in self._told:
+            self._told.add(table)
+            self._tell(self._problems.in_table(table))
+
     def _rows(self, table: str, columns: tuple[str, ...]) -> Iterator[RawRow]:
-        return (row for block in self._scan(table, columns, BLOCK_ROWS) for row in block.rows())
+        return (row for block in self._blocks(table, columns, BLOCK_ROWS) for row in block.rows())
 
     def _usable(self, rule: SubjectRule, block: RowBlock) -> tuple[list[str], RowBlock]:
         """The subjects' numbers and their rows, without the rows that have none or repeat one."""

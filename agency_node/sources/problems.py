@@ -52,6 +52,9 @@ FAULT_EXPLANATIONS: Final[dict[RowFault, str]] = {
     ),
 }
 _ROW_STAYS: Final = frozenset({RowFault.WRONG_TYPE, RowFault.UNEXPLAINED_MARK})
+LOSSES: Final = tuple(fault for fault in RowFault if fault not in _ROW_STAYS)
+"""The faults for which a whole row is left out."""
+_SUBJECT_IS_KNOWN: Final = frozenset({RowFault.DUPLICATE_SUBJECT_ID})
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +134,28 @@ class ProblemLog:
     @property
     def rows_lost(self) -> int:
         """Rows that were skipped whole."""
-        return sum(
-            count
-            for (_, _, reason), count in self._counts.items()
-            if isinstance(reason, RowFault) and reason not in _ROW_STAYS
-        )
+        return self.lost_by_reason().total()
+
+    def lost_by_reason(self) -> Counter[RowFault]:
+        """Rows that were skipped whole, by reason."""
+        lost: Counter[RowFault] = Counter()
+        for (_, _, reason), count in self._counts.items():
+            if isinstance(reason, RowFault) and reason not in _ROW_STAYS:
+                lost[reason] += count
+        return lost
+
+    def lost_of_nobody(self) -> int:
+        """Rows that were skipped whole and whose subject's number nobody can tell: a row that cannot be cut
+        into its cells may have anything in that place."""
+        lost = self.lost_by_reason()
+        return sum(count for reason, count in lost.items() if reason not in _SUBJECT_IS_KNOWN)
+
+    def in_table(self, table: str) -> ProblemLog:
+        """What was noted of one table so far."""
+        part = ProblemLog(self._limit, self._per_kind)
+        part._listed = [problem for problem in self._listed if problem.table == table]
+        part._counts = Counter({kind: count for kind, count in self._counts.items() if kind[0] == table})
+        return part
 
     def of(self, fault: RowFault) -> int:
         """How often one fault of rows arose."""

@@ -23,6 +23,7 @@ from agency_node.mapping import SourceMapping, SqlSettings
 from agency_node.mapping_toml import suggestion
 from agency_node.sources.errors import SourceError, SourceStructureError
 from agency_node.sources.joined import JoinedSource
+from agency_node.sources.losses import TellLosses, log_losses
 from agency_node.sources.rows import RawRow, RowBlock
 
 _FETCH: Final = 1_000
@@ -32,13 +33,20 @@ _IN_LIST: Final = 500
 class SqlSource(JoinedSource):
     """Reads tables or views by a synchronous engine; ``schema.table`` names a table of another schema."""
 
-    def __init__(self, mapping: SourceMapping, *, today: date, work_folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        mapping: SourceMapping,
+        *,
+        today: date,
+        work_folder: Path | None = None,
+        tell: TellLosses = log_losses,
+    ) -> None:
         if not isinstance(mapping.source, SqlSettings):
             raise TypeError("the mapping describes a folder of files, not a database")
         engine, self._where = _engine(mapping.source.url)
         self._engine: Engine = engine
         self._metadata = MetaData()
-        super().__init__(mapping, today=today, work_folder=work_folder)
+        super().__init__(mapping, today=today, work_folder=work_folder, tell=tell)
 
     def close(self) -> None:
         """Close every connection and delete the temporary index."""

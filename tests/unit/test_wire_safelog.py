@@ -25,6 +25,21 @@ def test_forbidden_keys_are_redacted_and_the_rest_stays(capsys: pytest.CaptureFi
     assert "SUSAN" not in json.dumps(line)
 
 
+def test_the_place_of_a_lost_row_and_the_reason_can_be_read(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging()
+    place = {
+        "table": "people.csv",
+        "line": 7,
+        "column": "dob",
+        "reason": "bad-encoding",
+        "detail": "",
+        "rows": 1,
+    }
+    structlog.get_logger().warning("row left out", **place)
+    line = json.loads(capsys.readouterr().err)
+    assert {key: line[key] for key in place} == place
+
+
 def test_exceptions_are_logged_without_their_message(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging()
     try:
