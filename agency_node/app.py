@@ -26,6 +26,7 @@ from agency_node.mailbox import Mailbox
 from agency_node.metrics import Metrics
 from agency_node.parts import BuildAudit, BuildDisclosure, NodeParts
 from agency_node.ports import Clock
+from agency_node.refusals import translate
 from agency_node.rpc.broker_client import BrokerClient
 from agency_node.rpc.ports import DisclosureService, LinkageStatus, NodeStatus
 from agency_node.rpc.server import ControlServer
@@ -65,6 +66,7 @@ class NodeTimings:
     housekeeping: float = 60.0
     witness: float = 300.0
     outbox: float = 1.0
+    minute: float = 60.0
     retry_first: float = 0.25
     retry_most: float = 15.0
     shutdown: float = 5.0
@@ -328,12 +330,22 @@ class Node:
         if not self._config.sync_every_minutes:
             await asyncio.Event().wait()
         while True:
-            await asyncio.sleep(60 * self._config.sync_every_minutes)
-            for verified in await self._agreements():
-                try:
-                    await self._sync.sync(self._broker.linkage, verified, _quiet)
-                except RefusedError as refusal:
-                    _log.warning("upload refused", linkage=str(verified), code=str(refusal.code))
+            await asyncio.sleep(self._timings.minute * self._config.sync_every_minutes)
+            for linkage_id in await self._agreements():
+                await self._upload(linkage_id)
+
+    async def _upload(self, linkage_id: LinkageId) -> None:
+        outcome = "OK"
+        try:
+            await self.sync_linkage(linkage_id, _quiet, full=False)
+        except Exception as error:  # noqa: BLE001 - one linkage's fault must not keep the others waiting
+            refusal = translate(error)
+            outcome = str(refusal.code if refusal else ErrorCode.INTERNAL)
+            if refusal is None:
+                _log.error("upload failed", linkage=str(linkage_id), exc_info=error)
+            else:
+                _log.warning("upload refused", linkage=str(linkage_id), code=outcome, detail=refusal.detail)
+        self.metrics.uploads.labels(str(linkage_id), outcome).inc()
 
     async def _agreements(self) -> tuple[LinkageId, ...]:
         now = self._clock()
@@ -389,7 +401,14 @@ class Node:
 
     async def sync_linkage(self, linkage_id: LinkageId, report: Report, *, full: bool) -> None:
         """Uploads what changed, or everything."""
-        await self._sync.sync(self._broker.linkage, linkage_id, report, full=full)
+
+        async def observed(progress: Progress) -> None:
+            if progress.problems is not None:
+                self.metrics.observe_reading(str(linkage_id), progress.problems)
+            await report(progress)
+
+        final = await self._sync.sync(self._broker.linkage, linkage_id, observed, full=full)
+        self.metrics.subjects_kept.labels(str(linkage_id)).set(final.counts["subjects_kept"])
 
     async def run_linkage(self, linkage_id: LinkageId, report: Report) -> None:
         """Has the broker match, then takes in what this agency may know of the result.

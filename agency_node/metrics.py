@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from agency_node.sources import ProblemLog
+from agency_node.sources.problems import LOSSES
 from protos.wire.metrics import CallMetrics
 
 
@@ -13,3 +15,20 @@ class Metrics(CallMetrics):
         self.connected = self.gauge("broker_connected", "1 while the broker can be reached.")
         self.waiting = self.gauge("outbox_messages", "Sealed messages that wait to be sent.")
         self.trust_expires = self.gauge("registry_expires_seconds", "When the registry expires, since 1970.")
+        self.uploads = self.counter(
+            "uploads", "Uploads that nobody asked for, by outcome.", labels=("linkage", "outcome")
+        )
+        self._rows_lost = self.gauge(
+            "source_rows_lost", "Rows that the last reading left out.", labels=("linkage", "reason")
+        )
+        self.subjects_kept = self.gauge(
+            "subjects_kept",
+            "Subjects that the last reading lacked and that were not withdrawn.",
+            labels=("linkage",),
+        )
+
+    def observe_reading(self, linkage: str, problems: ProblemLog) -> None:
+        """What the reading for a linkage had to leave out."""
+        lost = problems.lost_by_reason()
+        for fault in LOSSES:
+            self._rows_lost.labels(linkage, str(fault)).set(lost[fault])

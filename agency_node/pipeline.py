@@ -51,13 +51,17 @@ class EncodingJob:
 
 @dataclass(frozen=True, slots=True)
 class EncodedChunk:
-    """What became of one chunk; ``donors`` are its first subjects, as many as were asked for."""
+    """What became of one chunk; ``donors`` are its first subjects, as many as were asked for.
+
+    ``refused`` are the handles of subjects that have no row because the schema refuses their values.
+    """
 
     rows: tuple[EncodedRows, ...]
     encoding: EncodingReport
     normalisation: NormalisationReport
     problems: ProblemLog
     donors: tuple[Subject, ...] = ()
+    refused: frozenset[bytes] = frozenset()
 
     def __repr__(self) -> str:
         return f"EncodedChunk(<{self.encoding.rows} rows>)"
@@ -84,7 +88,8 @@ class ChunkEncoder:
             for subject in self._assembler.subjects(chunk, columns, donors)
         )
         encoded = self._encoder.encode_rows(rows, counts)
-        return EncodedChunk((encoded,), counts, self._report.take(), self._problems.take(), subjects)
+        refused = _handles(own) - _handles(encoded.handles) if counts.dropped_rows else frozenset()
+        return EncodedChunk((encoded,), counts, self._report.take(), self._problems.take(), subjects, refused)
 
     def _rows(
         self, columns: IdentityColumns, handles: NDArray[np.uint8], counts: EncodingReport
@@ -115,3 +120,7 @@ class ChunkEncoder:
             np.concatenate([numbers, np.array(more_numbers, dtype=np.uint8)])[order],
             values,
         )
+
+
+def _handles(rows: NDArray[np.uint8]) -> frozenset[bytes]:
+    return frozenset(row.tobytes() for row in rows)

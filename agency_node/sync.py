@@ -27,9 +27,10 @@ from agency_node.key_service import KeyRing
 from agency_node.mailbox import RegistryAt
 from agency_node.mapping import SubjectRule, load_mapping
 from agency_node.model import HandleEntry, Upload
-from agency_node.pipeline import EncodedChunk, EncodingJob
+from agency_node.pipeline import EncodingJob
 from agency_node.ports import AuditSink, Clock, NodeIdentity
-from agency_node.sources import JoinedSource, RawChunk, RowFault, open_source
+from agency_node.reading import Reading
+from agency_node.sources import JoinedSource, ProblemLog, RawChunk, open_source
 from agency_node.spool import BUCKETS, Records, RowLayout, RowSpool, SubjectRows, bucket_range
 from agency_node.store.store import NodeStore, NodeTransaction
 from agency_node.subjects import Subject, SubjectId, SubjectType
@@ -70,12 +71,16 @@ _SPOOL_IS_USELESS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a long task is. `total` is 0 while unknown; `counts` are counts by reason, never values."""
+    """How far a long task is. `total` is 0 while unknown; `counts` are counts by reason, never values.
+
+    `problems` comes once, when the source was read: where it is malformed.
+    """
 
     stage: str
     done: int
     total: int
     counts: Mapping[str, int] = field(default_factory=dict)
+    problems: ProblemLog | None = None
 
 
 Report = Callable[[Progress], Awaitable[None]]
@@ -208,12 +213,13 @@ class SyncService:
         )
         folder = self._settings.spool_dir / str(agreement.id)
         with RowSpool(folder, encoding.layout) as spool:
-            counts = await self._read(encoding, spool, report, decoys=mode is UploadMode.FULL)
+            reading = await self._read(encoding, spool, report, decoys=mode is UploadMode.FULL)
+            counts = reading.counts()
             async with self._store.transaction() as tx:
                 await tx.uploads.begin(upload)
             writer = _SpoolWriter(self._store, upload, encoding.layout, self._settings.batch_rows)
             try:
-                await self._compare(spool, writer, counts, allow_missing=full)
+                await self._compare(spool, writer, counts, None if full else reading)
                 await writer.seal()
             except BaseException:
                 await asyncio.shield(self._forget(upload.upload_id))
@@ -221,15 +227,13 @@ class SyncService:
         counts["rows_sent"], counts["subjects_withdrawn"] = writer.rows, writer.withdrawn
         return counts
 
-    async def _read(
-        self, encoding: _Encoding, spool: RowSpool, report: Report, *, decoys: bool
-    ) -> dict[str, int]:
+    async def _read(self, encoding: _Encoding, spool: RowSpool, report: Report, *, decoys: bool) -> Reading:
         """Reads and encodes everything, off the event loop, on one thread of its own."""
-        reading = EncodingReport()
         donors: list[Subject] = []
         with ThreadPoolExecutor(1, "tallystick-source") as thread:
             run = asyncio.get_running_loop().run_in_executor
             source = await run(thread, self._open_source)
+            reading = Reading(source, encoding.subject_type)
             rule = source.mapping.subject_rule(encoding.subject_type)
             encoder = ParallelEncoder(encoding.job(rule, source)) if rule else None
             try:
@@ -241,16 +245,14 @@ class SyncService:
                     # the first chunk gives enough of them, if there are so many at all
                     wanted = _DONORS if not donors else 0
                     done = await run(thread, encoder.submit, chunk, handles, wanted)
-                    donors += await run(thread, _absorb, done, spool, reading, source)
-                    await report(Progress("read", reading.subjects, 0))
+                    donors += await run(thread, reading.absorb, done, spool)
+                    await report(Progress("read", reading.encoded.subjects, 0))
                 if encoder:
-                    donors += await run(
-                        thread, _absorb, await run(thread, encoder.finish), spool, reading, source
-                    )
-                    await report(Progress("read", reading.subjects, 0))
-                counts = _counts(reading, source)
+                    donors += await run(thread, reading.absorb, await run(thread, encoder.finish), spool)
+                subjects = reading.encoded.subjects
+                await report(Progress("read", subjects, subjects, reading.counts(), reading.problems))
                 if decoys and self._settings.decoys_percent and len(donors) >= FEWEST_SUBJECTS:
-                    wanted = reading.subjects * self._settings.decoys_percent // 100
+                    wanted = subjects * self._settings.decoys_percent // 100
                     made = await run(
                         thread, _decoys, donors, wanted, encoding.keys, str(self._identity.agency)
                     )
@@ -262,7 +264,7 @@ class SyncService:
                     encoder.close()  # at once, which also ends a wait for a helper
                     await run(thread, encoder.close)  # and whatever that thread had just begun
                 await run(thread, source.close)
-        return counts
+        return reading
 
     def _open_source(self) -> JoinedSource:
         mapping = load_mapping(self._settings.mapping)
@@ -281,12 +283,15 @@ class SyncService:
         return {subject_id: entry.handle for subject_id, entry in known.items()} | fresh
 
     async def _compare(
-        self, spool: RowSpool, writer: _SpoolWriter, counts: dict[str, int], *, allow_missing: bool
+        self, spool: RowSpool, writer: _SpoolWriter, counts: dict[str, int], reading: Reading | None
     ) -> None:
-        """Spools what the broker lacks, and notes what it must lose."""
+        """Spools what the broker lacks, and notes what it must lose.
+
+        Without a `reading` to go by, whoever is not in the spool is gone.
+        """
         upload = writer.upload
         delta = upload.mode is UploadMode.DELTA
-        changed = missing = held = 0
+        changed = missing = held = kept = 0
         for bucket in range(BUCKETS):
             low, high = bucket_range(bucket)
             async with self._store.transaction() as tx:
@@ -300,12 +305,17 @@ class SyncService:
             for entry in known.values():
                 if entry.decoy and delta:
                     continue  # decoys stay as they are for the life of an epoch
+                if reading and not entry.decoy and reading.may_hold(entry.handle):
+                    kept += entry.digest is not None
+                    continue
                 missing += entry.digest is not None and not entry.decoy
                 at_broker = delta and entry.digest is not None and entry.epoch == upload.epoch
                 await writer.withdraw(entry.handle, at_broker=at_broker)
                 writer.withdrawn += entry.digest is not None and not entry.decoy
-        counts["subjects_changed"] = changed
-        if missing >= _MISSING_AT_LEAST and missing > _MISSING_SHARE * held and not allow_missing:
+        counts["subjects_changed"], counts["subjects_kept"] = changed, kept
+        if kept:
+            _log.warning("subjects kept", linkage=str(upload.linkage_id), subjects=kept)
+        if reading and missing >= _MISSING_AT_LEAST and missing > _MISSING_SHARE * held:
             raise RefusedError(
                 ErrorCode.INVALID_ARGUMENT,
                 f"{missing} of {held} subjects are missing from the source; if they are really gone, "
@@ -530,21 +540,6 @@ def _next(chunks: Iterator[RawChunk]) -> RawChunk | None:
     return next(chunks, None)
 
 
-def _absorb(
-    done: list[EncodedChunk], spool: RowSpool, reading: EncodingReport, source: JoinedSource
-) -> list[Subject]:
-    """Spools what was encoded and adds up its counts; the subjects that were asked for."""
-    donors: list[Subject] = []
-    for part in done:
-        for rows in part.rows:
-            spool.add(rows)
-        reading.merge(part.encoding)
-        source.report.merge(part.normalisation)
-        source.problems.merge(part.problems)
-        donors += part.donors
-    return donors
-
-
 def _decoys(donors: list[Subject], count: int, keys: EncodingKeys, agency: str) -> list[Subject]:
     """Made-up subjects under ids that no agency's own numbers have."""
     made = make_decoys(donors, count, decoy_rng(keys, agency)) if count else []
@@ -562,17 +557,3 @@ def _clk_bytes(schema: Mapping[str, object]) -> int:
     config = schema["clkConfig"]
     assert isinstance(config, dict)  # EncodingSection has checked the schema
     return int(config["l"]) // 8
-
-
-def _counts(reading: EncodingReport, source: JoinedSource) -> dict[str, int]:
-    counts = {
-        "subjects_read": reading.subjects,
-        "rows_encoded": reading.rows,
-        "source_rows_lost": source.problems.rows_lost,
-        "source_cells_marked_unexplained": source.problems.of(RowFault.UNEXPLAINED_MARK),
-        "rows_dropped_invalid": reading.dropped_rows,
-        "identities_surplus": reading.surplus_identities,
-    }
-    counts |= {f"rows_without_{name}": count for name, count in reading.absent_clks.items() if count}
-    counts |= {f"rows_without_{name}": count for name, count in reading.absent_tokens.items() if count}
-    return counts

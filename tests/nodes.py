@@ -36,6 +36,7 @@ QUICK = NodeTimings(
     keying=0.2,
     housekeeping=0.5,
     outbox=0.1,
+    minute=1.0,
     retry_first=0.05,
     retry_most=0.3,
     shutdown=0.2,

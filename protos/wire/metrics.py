@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from threading import Thread
 from wsgiref.simple_server import WSGIServer
 
@@ -15,12 +15,7 @@ class CallMetrics:
     def __init__(self, service: str) -> None:
         self.registry = CollectorRegistry()
         self._prefix = f"tallystick_{service}"
-        self._calls = Counter(
-            f"{self._prefix}_calls",
-            "Calls by method and outcome.",
-            ("method", "outcome"),
-            registry=self.registry,
-        )
+        self._calls = self.counter("calls", "Calls by method and outcome.", labels=("method", "outcome"))
         self._seconds = Histogram(
             f"{self._prefix}_call_seconds", "Time taken by a call.", ("method",), registry=self.registry
         )
@@ -31,12 +26,23 @@ class CallMetrics:
         self._calls.labels(method, outcome).inc()
         self._seconds.labels(method).observe(seconds)
 
-    def gauge(self, name: str, text: str, read: Callable[[], float] | None = None) -> Gauge:
+    def gauge(
+        self,
+        name: str,
+        text: str,
+        read: Callable[[], float] | None = None,
+        *,
+        labels: Sequence[str] = (),
+    ) -> Gauge:
         """A value that the caller sets, or that is read whenever somebody asks."""
-        gauge = Gauge(f"{self._prefix}_{name}", text, registry=self.registry)
+        gauge = Gauge(f"{self._prefix}_{name}", text, labels, registry=self.registry)
         if read is not None:
             gauge.set_function(read)
         return gauge
+
+    def counter(self, name: str, text: str, *, labels: Sequence[str]) -> Counter:
+        """What the caller counts; Prometheus sees it as `<name>_total`."""
+        return Counter(f"{self._prefix}_{name}", text, labels, registry=self.registry)
 
     def serve(self, host: str, port: int) -> int:
         """Serves on an address; returns the port, which the system chooses for 0. OSError if it is taken."""
