@@ -9,11 +9,10 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Protocol
+from typing import Annotated
 
 import typer
 
@@ -272,10 +271,11 @@ def sync(
     """Reads the data, encodes it and uploads what changed. Goes on where an interrupted upload stopped."""
 
     async def work(loaded: NodeConfig) -> None:
+        from agency_node.progress import show_progress
         from agency_node.rpc.control_client import control_client
 
         async with control_client(loaded.control_socket) as client:
-            await _show(client.sync(linkage, full=full))
+            await show_progress(client.sync(linkage, full=full))
 
     asyncio.run(work(_configured(config)))
 
@@ -286,10 +286,11 @@ def match(linkage: Linkage, config: Config = _CONFIG) -> None:
     """Has the broker match what the participants uploaded, and takes in the links."""
 
     async def work(loaded: NodeConfig) -> None:
+        from agency_node.progress import show_progress
         from agency_node.rpc.control_client import control_client
 
         async with control_client(loaded.control_socket) as client:
-            await _show(client.match(linkage))
+            await show_progress(client.match(linkage))
 
     asyncio.run(work(_configured(config)))
 
@@ -401,55 +402,3 @@ def documents(config: Config = _CONFIG) -> None:
                 )
 
     asyncio.run(work(_configured(config)))
-
-
-class _Progress(Protocol):
-    """How far a long task is."""
-
-    @property
-    def stage(self) -> str: ...
-
-    @property
-    def done(self) -> int: ...
-
-    @property
-    def total(self) -> int: ...
-
-    @property
-    def counts(self) -> Mapping[str, int]: ...
-
-
-class _Reporting(Protocol):
-    """An answer that carries progress."""
-
-    @property
-    def progress(self) -> _Progress: ...
-
-
-async def _show(answers: AsyncGenerator[_Reporting, None]) -> None:
-    """A progress bar on a terminal, a line for each stage elsewhere; the final counts in both."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-
-    console = Console()
-    last: _Progress | None = None
-    if console.is_terminal:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=console) as bars:
-            tasks: dict[str, TaskID] = {}
-            async with aclosing(answers):
-                async for answer in answers:
-                    last = answer.progress
-                    if last.stage == "done":
-                        continue
-                    if last.stage not in tasks:
-                        tasks[last.stage] = bars.add_task(last.stage)
-                    bars.update(tasks[last.stage], completed=last.done, total=last.total or None)
-    else:
-        async with aclosing(answers):
-            async for answer in answers:
-                if last is None or last.stage != answer.progress.stage:
-                    say(f"{answer.progress.stage} ...")
-                last = answer.progress
-    for reason, count in sorted(last.counts.items()) if last else ():
-        say(f"{count:>12,}  {reason.replace('_', ' ')}")

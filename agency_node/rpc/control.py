@@ -408,8 +408,15 @@ def _status(status: NodeStatus) -> pb.GetNodeStatusResponse:
 
 
 def _progress(progress: Progress) -> pb.Progress:
+    lost = (
+        [found.render() for found in progress.problems.listed if found.drops_row] if progress.problems else ()
+    )
     return pb.Progress(
-        stage=progress.stage, done=progress.done, total=progress.total, counts=dict(progress.counts)
+        stage=progress.stage,
+        done=progress.done,
+        total=progress.total,
+        counts=dict(progress.counts),
+        rows_lost=lost,
     )
 
 
