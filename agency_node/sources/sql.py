@@ -1,20 +1,33 @@
 """Any database that SQLAlchemy can reach as a source of subjects and case records. It only ever reads.
 
 The main table is streamed in the order of the subject's number; side tables are read for one chunk of
-subjects at a time, so they want an index on that column. Every question is a transaction of its own, so it is
-answered from what was committed before it. No message shows the URL, which may hold a password,
-nor a driver's own text, which may hold data.
+subjects at a time, so they want an index on that column. A number is found whatever spaces stand around it:
+a table whose numbers are text is therefore read whole where one subject is asked for. Every question is a
+transaction of its own, so it is answered from what was committed before it. No message shows the URL, which
+may hold a password, nor a driver's own text, which may hold data.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime, time
 from decimal import Decimal
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Column, Engine, MetaData, Table, create_engine, inspect, select
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Engine,
+    Enum,
+    MetaData,
+    String,
+    Table,
+    create_engine,
+    func,
+    inspect,
+    select,
+)
 from sqlalchemy.engine import Connection, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, NoSuchTableError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
@@ -28,6 +41,8 @@ from agency_node.sources.rows import RawRow, RowBlock
 
 _FETCH: Final = 1_000
 _IN_LIST: Final = 500
+_SPACES: Final = "".join(character for character in map(chr, range(0x3001)) if character.isspace())
+"""All that ``str.strip`` takes away, for numbers read from a table are stripped."""
 
 
 class SqlSource(JoinedSource):
@@ -79,18 +94,53 @@ class SqlSource(JoinedSource):
         found_table = self._table(table, columns)
         key = found_table.c[subject_column]
         keys = [value for subject in subjects if (value := _key_value(key, subject)) is not None]
+        if not _is_text(key):
+            return self._by_subject(found_table, columns, key, [key.in_(part) for part in _parts(keys)])
+        bare = _bare(key, self._engine.dialect.name)
+        if len(subjects) == 1:
+            return self._by_subject(found_table, columns, key, [bare == keys[0]])
+        found = self._by_subject(found_table, columns, key, [key.in_(part) for part in _parts(keys)])
+        for subject, rows in self._spaced(found_table, columns, key, bare, subjects).items():
+            found.setdefault(subject, []).extend(rows)
+        return found
+
+    def _spaced(
+        self,
+        table: Table,
+        columns: tuple[str, ...],
+        key: Column[object],
+        bare: ColumnElement[str],
+        subjects: Sequence[str],
+    ) -> dict[str, list[RawRow]]:
+        """The rows whose number has spaces around it. No index of the database finds those, so they are
+        looked for once while subjects are read by the thousand, and kept."""
+        kept = "\x1f".join((table.fullname, key.name, *columns))
+        if not self._index.has(kept):
+            found = self._by_subject(table, columns, key, [key != bare])
+            self._index.load(kept, key.name, (row for rows in found.values() for row in rows))
+        return self._index.find(kept, subjects)
+
+    def _by_subject(
+        self,
+        table: Table,
+        columns: tuple[str, ...],
+        key: Column[object],
+        conditions: Iterable[ColumnElement[bool]],
+    ) -> dict[str, list[RawRow]]:
+        """The rows that meet one of the conditions, by their subject's number."""
         found: dict[str, list[RawRow]] = {}
+        order = [key, *(column for column in table.primary_key.columns if column is not key)]
         try:
             with self._connect() as connection:
-                for start in range(0, len(keys), _IN_LIST):
-                    part = keys[start : start + _IN_LIST]
-                    query = select(*(found_table.c[name] for name in columns)).where(key.in_(part))
-                    primary = list(found_table.primary_key.columns)
-                    for line, row in enumerate(connection.execute(query.order_by(*primary, key)), start=1):
-                        cells = _cells(table, columns, tuple(row))
-                        found.setdefault(cells[subject_column].strip(), []).append(RawRow(table, line, cells))
+                for condition in conditions:
+                    query = select(*(table.c[name] for name in columns)).where(condition).order_by(*order)
+                    for line, row in enumerate(connection.execute(query), start=1):
+                        cells = _cells(table.fullname, columns, tuple(row))
+                        found.setdefault(cells[key.name].strip(), []).append(
+                            RawRow(table.fullname, line, cells)
+                        )
         except SQLAlchemyError as error:
-            raise self._failure(f"table {table} cannot be searched", error) from None
+            raise self._failure(f"table {table.fullname} cannot be searched", error) from None
         return found
 
     def _connect(self) -> Connection:
@@ -153,6 +203,19 @@ def _key_value(column: Column[object], subject: str) -> object | None:
     except (TypeError, ValueError, ArithmeticError):
         return None
     return value
+
+
+def _is_text(column: Column[object]) -> bool:
+    return isinstance(column.type, String) and not isinstance(column.type, Enum)
+
+
+def _bare(column: Column[object], dialect: str) -> ColumnElement[str]:
+    """The text without spaces around it; where the database can, without all that Python counts as such."""
+    return func.trim(column, _SPACES) if dialect in ("sqlite", "postgresql") else func.trim(column)
+
+
+def _parts(keys: Sequence[object]) -> Iterator[Sequence[object]]:
+    return (keys[start : start + _IN_LIST] for start in range(0, len(keys), _IN_LIST))
 
 
 def _cells(table: str, columns: tuple[str, ...], values: tuple[object, ...]) -> dict[str, str]:

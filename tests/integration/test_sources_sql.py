@@ -130,6 +130,70 @@ def test_subjects_and_records_from_a_database(tmp_path: Path, url: str) -> None:
     assert "names line 2, column person: the subject's number is not in the main table" in report
 
 
+_SPACED = """
+[source]
+kind = "sql"
+url = "{url}"
+[people]
+table = "people"
+subject_id = "id"
+fields = {{ family_name = "surname" }}
+[[people.markers]]
+marker = "refuge"
+column = "flag"
+values = ["Y"]
+[[people.aliases]]
+table = "aliases"
+subject_id = "person"
+fields = {{ family_name = "alias" }}
+[[records]]
+record_type = "call"
+table = "calls"
+record_id = "call"
+subject_id = "person"
+"""
+
+
+@pytest.mark.parametrize("spaced", [" p1", "p1  ", "\tp1\r\n", "\u00a0p1 "])
+def test_rows_whose_number_has_spaces_around_it_are_found(tmp_path: Path, url: str, spaced: str) -> None:
+    engine = create_engine(url)
+    metadata = MetaData()
+    people, aliases, calls = (
+        Table(name, metadata, *(Column(column, String(20)) for column in columns))
+        for name, columns in (
+            ("people", ("id", "surname", "flag")),
+            ("aliases", ("person", "alias")),
+            ("calls", ("call", "person")),
+        )
+    )
+    metadata.create_all(engine)
+    with engine.begin() as connection:
+        unmarked = [{"id": "p1", "surname": "Lee"}, {"id": "p2", "surname": "Roe"}]
+        connection.execute(insert(people), unmarked)
+        connection.execute(insert(people), {"id": spaced, "surname": "Lee", "flag": "Y"})
+        names = [{"person": "p1", "alias": "Ray"}, {"person": spaced, "alias": "Poe"}]
+        connection.execute(insert(aliases), names)
+        connection.execute(insert(calls), [{"call": "C1", "person": spaced}, {"call": "C2", "person": "p1"}])
+    (tmp_path / "mapping.toml").write_text(_SPACED.format(url=url))
+    with open_source(load_mapping(tmp_path / "mapping.toml"), today=_TODAY) as source:
+        for chunk in (1, 100):
+            first, second = sorted(_all(source, chunk), key=lambda subject: subject.subject_id)
+            assert (first.subject_id, second.subject_id) == ("p1", "p2")
+            names_of = {identity.fields["family_name"] for identity in first.identities}
+            assert names_of == {"LEE", "RAY", "POE"}
+        asked = source.subject(SubjectId("p1"))
+        assert asked is not None and asked.markers == {"refuge"}
+        assert len(asked.identities) == 3
+        records = source.records_for(SubjectId("p1"))
+        assert {record.record_id for record in records} == {"C1", "C2"}
+        assert all(record.markers == {"refuge"} for record in records)
+        assert source.records_for(SubjectId("p2")) == []
+        with engine.begin() as connection:
+            connection.execute(insert(calls), [{"call": "C3", "person": f" {spaced}"}])
+        assert len(source.records_for(SubjectId("p1"))) == 3
+    engine.dispose()
+
+
 def test_a_missing_table_or_column_is_named(tmp_path: Path, url: str) -> None:
     _fill(url)
     engine = create_engine(url)
