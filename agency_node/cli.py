@@ -177,7 +177,11 @@ def check_mapping(
     """Reads all data by the mapping and says what would be dropped, where and why. Shows no values."""
     from agency_node.mapping_check import run_check
 
-    text, code = run_check(mapping or _configured(config).mapping, as_json=as_json)
+    if mapping is not None:
+        text, code = run_check(mapping, as_json=as_json)
+    else:
+        node = _configured(config)
+        text, code = run_check(node.mapping, as_json=as_json, on_invalid=node.on_invalid_value)
     say(text)
     raise typer.Exit(code)
 

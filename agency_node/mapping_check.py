@@ -1,8 +1,8 @@
 """What is wrong with a mapping, or with the data behind it, before anything is linked.
 
 Reads the whole source once and tells the row and column of every problem (a bounded list, and totals), what
-would be dropped and why, how complete each field is, and what to try. It shows positions, counts and reasons,
-never a value.
+would be dropped and why, which rows would get no encoding, how complete each field is, and what to try. It
+shows positions, counts and reasons, never a value.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Final
 
+from agency_node.config import OnInvalidValue
 from agency_node.mapping import CsvSettings, MappingError, SourceMapping, load_mapping
+from agency_node.mapping_encoding import EncodingCheck
 from agency_node.mapping_markers import standing
 from agency_node.normalise import NormalisationReport, Reason
 from agency_node.sources import (
@@ -26,6 +28,8 @@ from agency_node.sources import (
     ignore_losses,
     open_source,
 )
+from agency_node.sources.assemble import Assembler
+from agency_node.sources.problems import SOURCE_LOSSES
 from agency_node.subjects import Subject, SubjectType
 from policies.clauses import BUILT_IN_MARKERS
 
@@ -131,8 +135,13 @@ class MappingCriticism:
             yield "Suggestions", list(self.suggestions)
 
 
-def check_mapping(mapping: SourceMapping, *, today: date) -> MappingCriticism:
-    """Read everything that the mapping names, and say what is wrong; faults of the data raise nothing."""
+def check_mapping(
+    mapping: SourceMapping, *, today: date, on_invalid: OnInvalidValue = "drop"
+) -> MappingCriticism:
+    """Read everything that the mapping names, and say what is wrong; faults of the data raise nothing.
+
+    ``on_invalid`` is what the node's configuration says of values that a linkage's schema refuses.
+    """
     lenient = replace(mapping, on_bad_row="skip")
     try:
         source = open_source(lenient, today=today, tell=ignore_losses)
@@ -143,28 +152,38 @@ def check_mapping(mapping: SourceMapping, *, today: date) -> MappingCriticism:
         criticism.unusable += source.structure_faults()
         if not criticism.unusable:
             try:
-                _read_all(lenient, source, criticism)
+                _read_all(source, criticism, on_invalid)
             except SourceError as error:
                 criticism.unusable.append(str(error))
         criticism.suggestions += _suggestions(mapping, criticism)
         return criticism
 
 
-def run_check(path: Path, *, as_json: bool = False, today: date | None = None) -> tuple[str, int]:
+def run_check(
+    path: Path,
+    *,
+    as_json: bool = False,
+    today: date | None = None,
+    on_invalid: OnInvalidValue = "drop",
+) -> tuple[str, int]:
     """The text for the terminal and the exit code of ``tallystick node check-mapping``."""
     try:
         mapping = load_mapping(path)
     except MappingError as error:
         return (json.dumps({"usable": False, "unusable": [str(error)]}) if as_json else str(error)), 2
-    criticism = check_mapping(mapping, today=today or datetime.now(UTC).date())
+    criticism = check_mapping(mapping, today=today or datetime.now(UTC).date(), on_invalid=on_invalid)
     return (criticism.to_json() if as_json else criticism.render()), criticism.exit_code
 
 
-def _read_all(mapping: SourceMapping, source: JoinedSource, criticism: MappingCriticism) -> None:
-    for rule in mapping.subjects:
+def _read_all(source: JoinedSource, criticism: MappingCriticism, on_invalid: OnInvalidValue) -> None:
+    assembler = Assembler(source.mapping.rules, source.report, source.problems, source.today)
+    for rule in source.mapping.subjects:
         kind = rule.subject_type
+        encoding = EncodingCheck(source, rule, on_invalid)
         criticism.subjects[kind] = criticism.identities[kind] = 0
-        for chunk in source.subjects(kind):
+        for rows in source.raw_chunks(kind):
+            chunk = assembler.subjects(rule, rows)
+            encoding.check(rows, chunk)
             criticism.subjects[kind] += len(chunk)
             criticism.identities[kind] += sum(len(subject.identities) for subject in chunk)
             for subject in chunk:
@@ -202,7 +221,9 @@ def _suggestions(mapping: SourceMapping, criticism: MappingCriticism) -> Iterato
         yield "rows of a side table name subjects that the main table lacks: is it an older extract?"
     if problems.of(RowFault.UNEXPLAINED_MARK):
         yield "marker cells that are not explained count as marked: list those that say no in unmarked_values"
-    if mapping.on_bad_row == "refuse" and problems.rows_lost:
+    if problems.of(RowFault.TOO_FEW_FACTS):
+        yield "whoever has too few facts is found by nobody: complete these rows, or map more columns"
+    if mapping.on_bad_row == "refuse" and any(map(problems.of, SOURCE_LOSSES)):
         yield 'on_bad_row = "refuse": the node would stop at the first of these rows'
     for rule in mapping.subjects:
         mapped = {rule_field.name for rule_field in rule.main.fields}

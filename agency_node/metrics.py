@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agency_node.sources import ProblemLog
-from agency_node.sources.problems import LOSSES
+from agency_node.sources.problems import SOURCE_LOSSES
 from protos.wire.metrics import CallMetrics
 
 
@@ -30,5 +30,5 @@ class Metrics(CallMetrics):
     def observe_reading(self, linkage: str, problems: ProblemLog) -> None:
         """What the reading for a linkage had to leave out."""
         lost = problems.lost_by_reason()
-        for fault in LOSSES:
+        for fault in SOURCE_LOSSES:
             self._rows_lost.labels(linkage, str(fault)).set(lost[fault])

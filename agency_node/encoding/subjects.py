@@ -117,6 +117,19 @@ class IdentityRows:
         return IdentityRows(self.handles, self.numbers, values)
 
 
+@dataclass(frozen=True, slots=True)
+class Screening:
+    """What would become of identities, by their place among those that were screened.
+
+    ``refused`` are left out for values in the named fields, ``blanked`` are encoded without them, and
+    ``too_few`` have neither a CLK nor an exact token, because too little is known.
+    """
+
+    refused: Mapping[int, Collection[str]]
+    blanked: Mapping[int, Collection[str]]
+    too_few: frozenset[int]
+
+
 class _ProjectionEncoder:
     """Encodes one projection of rows: clkhash, then hardening."""
 
@@ -132,11 +145,15 @@ class _ProjectionEncoder:
         clks = self._clk.try_encode(self._columns(rows), len(rows))
         if clks is None:
             return None
-        present = self._projection.count_facts(rows.values, len(rows)) >= self._fewest_facts
+        present = self.enough(rows)
         hardened = self._hardener.apply(clks)
         if not present.all():
             hardened = np.where(present[:, None], hardened, np.uint8(0))
         return hardened, present
+
+    def enough(self, rows: IdentityRows) -> NDArray[np.bool_]:
+        """Which rows have facts enough for a CLK (n,)."""
+        return self._projection.count_facts(rows.values, len(rows)) >= self._fewest_facts
 
     def invalid(self, rows: IdentityRows) -> Iterator[tuple[int, str, str]]:
         """(row, field, reason) of every value that the schema refuses."""
@@ -209,6 +226,26 @@ class SubjectEncoder:
         for name, present in token_present.items():
             report.absent_tokens[name] += int((~present).sum())
         return EncodedRows(rows.handles, rows.numbers, clks, clk_present, tokens, token_present)
+
+    def screen(self, identities: Sequence[Mapping[str, str]]) -> Screening:
+        """What :meth:`encode` would make of identities, given by their fields, without encoding them."""
+        rows = _in_columns([(bytes(HANDLE_BYTES), 0, fields) for fields in identities])
+        refused, blanked = _invalid_fields(self._projections, rows, EncodingReport()), {}
+        if self._on_invalid == "blank" and refused:
+            blanked, rows = refused, rows.without(refused)
+            refused = _invalid_fields(self._projections, rows, EncodingReport())
+        encoded = np.zeros(len(rows), np.bool_)
+        for projection in self._projections:
+            encoded |= projection.enough(rows)
+        for token in self._section.exact_tokens:
+            columns = [rows.column(name) for name in token.fields]
+            encoded |= np.fromiter(map(all, zip(*columns, strict=True)), np.bool_, len(rows))
+        too_few = frozenset(np.flatnonzero(~encoded).tolist())
+        return Screening(
+            refused,
+            {place: names for place, names in blanked.items() if place not in refused},
+            too_few - refused.keys(),
+        )
 
 
 _Row = tuple[bytes, int, Mapping[str, str]]

@@ -13,8 +13,11 @@ DEFAULT_LISTED: Final = 200
 
 
 class RowFault(StrEnum):
-    """What is wrong with a row, which is skipped, or refused where the mapping says so. With a wrong type or
-    an unexplained mark it stays: it loses one field, or counts as marked."""
+    """What is wrong with a row, which is skipped, or refused where the mapping says so. With a wrong type, a
+    blanked value or an unexplained mark it stays: it loses one field, or counts as marked.
+
+    The last four are not the source's to find: they are what an encoding makes of a row that it could read.
+    """
 
     TOO_FEW_CELLS = "too-few-cells"
     TOO_MANY_CELLS = "too-many-cells"
@@ -29,6 +32,10 @@ class RowFault(StrEnum):
     NO_RECORD_ID = "no-record-id"
     WRONG_TYPE = "wrong-type"
     UNEXPLAINED_MARK = "unexplained-mark"
+    TOO_FEW_FACTS = "too-few-facts"
+    TOO_MANY_IDENTITIES = "too-many-identities"
+    VALUE_REFUSED = "value-refused"
+    VALUE_BLANKED = "value-blanked"
 
 
 FAULT_EXPLANATIONS: Final[dict[RowFault, str]] = {
@@ -50,10 +57,22 @@ FAULT_EXPLANATIONS: Final[dict[RowFault, str]] = {
         "the cell is none of the marker's values and none that says no; "
         "the row counts as marked with every marker of the column"
     ),
+    RowFault.TOO_FEW_FACTS: "too little is known for an encoding, so nobody can be found by this row",
+    RowFault.TOO_MANY_IDENTITIES: "more names and addresses of one subject than a linkage takes",
+    RowFault.VALUE_REFUSED: "a linkage's schema refuses the value, and on_invalid_value leaves the row out",
+    RowFault.VALUE_BLANKED: "a linkage's schema refuses the value; the row is encoded without it",
 }
-_ROW_STAYS: Final = frozenset({RowFault.WRONG_TYPE, RowFault.UNEXPLAINED_MARK})
-LOSSES: Final = tuple(fault for fault in RowFault if fault not in _ROW_STAYS)
-"""The faults for which a whole row is left out."""
+_ROW_STAYS: Final = frozenset({RowFault.WRONG_TYPE, RowFault.UNEXPLAINED_MARK, RowFault.VALUE_BLANKED})
+_OF_ENCODING: Final = frozenset(
+    {
+        RowFault.TOO_FEW_FACTS,
+        RowFault.TOO_MANY_IDENTITIES,
+        RowFault.VALUE_REFUSED,
+        RowFault.VALUE_BLANKED,
+    }
+)
+SOURCE_LOSSES: Final = tuple(fault for fault in RowFault if fault not in _ROW_STAYS | _OF_ENCODING)
+"""The faults for which a source leaves out a whole row."""
 _SUBJECT_IS_KNOWN: Final = frozenset({RowFault.DUPLICATE_SUBJECT_ID})
 
 

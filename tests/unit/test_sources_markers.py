@@ -163,7 +163,8 @@ def test_the_markers_of_every_row_of_a_subject_hold(opened: Opened) -> None:
 def _check(folder: Path, markers: str, cells: str = "1,\n") -> tuple[str, dict[str, object]]:
     (folder / "p.csv").write_text("id,flag\n" + cells)
     (folder / "m.toml").write_text(
-        '[source]\n[people]\ntable = "p.csv"\nsubject_id = "id"\nfields = { family_name = "flag" }\n'
+        '[source]\n[people]\ntable = "p.csv"\nsubject_id = "id"\n[people.fields]\nfamily_name = "flag"\n'
+        'given_names = { constant = "Ann" }\ntown = { constant = "Leeds" }\nsex = { constant = "F" }\n'
         + markers
     )
     text, _ = run_check(folder / "m.toml", today=_TODAY)
