@@ -14,7 +14,7 @@ from crypto.canonical import JsonInput, JsonValue
 from policies.ids import AgencyId
 from policies.parties import Party
 from policies.sharing import SharingPolicy
-from policies.vocabulary import Regime
+from policies.vocabulary import Purpose, Regime
 
 _SHOWN = frozenset(
     {
@@ -29,14 +29,25 @@ _SHOWN = frozenset(
         AuditAction.REQUEST_EXPIRED,
         AuditAction.PURGED,
         AuditAction.CONSULTED,
+        AuditAction.LINKS_TOLD,
+        AuditAction.LINKS_RECALLED,
     }
 )
-_COUNTERPART = ("requester", "provider")
+_COUNTERPART = ("requester", "provider", "counterpart")
 _IN_CRISIS = frozenset({AuditAction.BREAK_GLASS_INVOKED, AuditAction.BREAK_GLASS_REVIEWED})
+#: Whoever causes the harm may stand beside the person who asks.
+_AT_RISK = frozenset(
+    {
+        Purpose.DOMESTIC_ABUSE_RISK,
+        Purpose.DOMESTIC_VIOLENCE_DISCLOSURE,
+        Purpose.SAFEGUARDING_ADULTS,
+        Purpose.SAFEGUARDING_CHILDREN,
+    }
+)
 
 
 async def subject_report(context: DisclosureContext, subject: SubjectId) -> tuple[SubjectEntry, ...]:
-    """Every request, release, refusal, use of break-glass, look and purge about a subject, oldest first.
+    """Every link told, request, release, refusal, use of break-glass, look and purge, oldest first.
 
     Empty where there is none, or where the entries' details were erased.
     """
@@ -64,11 +75,11 @@ def _entry(
         details.actor,
         leaf.policy or "",
         _plain(details.body),
-        tuple(_exemptions(leaf.action, details.body, policy, me)),
+        tuple(exemptions_of(leaf.action, details.body, policy, me)),
     )
 
 
-def _exemptions(
+def exemptions_of(
     action: AuditAction, body: Mapping[str, JsonInput], policy: SharingPolicy | None, me: AgencyId
 ) -> Iterator[str]:
     """What somebody must weigh before the subject is told; which exemption holds is for people to say."""
@@ -86,6 +97,10 @@ def _exemptions(
         parties = policy.parties
     if any(party.regime is Regime.PART3 for party in parties):
         yield "law enforcement processing (Part 3 DPA 2018): could telling prejudice an inquiry?"
+    if any(party.health_or_care_data for party in parties):
+        yield "health or social-care data (Schedule 3 DPA 2018): could telling cause serious harm to anybody?"
+    if _AT_RISK & set(policy.purposes):
+        yield "it protects a person at risk: could whoever causes the harm come to know of it?"
     if any(party.name_withheld for party in parties):
         yield "the policy withholds an agency's name"
     if action in _IN_CRISIS or body.get("emergency") is True:
@@ -100,7 +115,7 @@ def _concerned(
     """The parties that an entry is about: this agency and the other, or all where the entry does not say who
     that is. None where somebody is named who is no party.
     """
-    named = {str(value) for name in _COUNTERPART if (value := body.get(name)) is not None} - {me}
+    named = {str(value) for name in _COUNTERPART if (value := body.get(name))} - {str(me)}
     if not named:
         return policy.parties
     concerned = tuple(party for party in policy.parties if party.agency in named | {me})
