@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -20,27 +20,23 @@ from agency_node.audit_export import (
     FILES,
     LEAVES,
     MANIFEST,
-    REGISTRY,
-    ROOTS,
     SEALED,
     AuditManifest,
     is_witnessed_head,
 )
-from agency_node.audit_files import ExportUnusableError, read_lines, read_manifest, read_notes
-from agency_node.audit_heads import VOUCHED_WITHIN, Reach, farthest, reach_of, read_heads, witness_keys
+from agency_node.audit_files import ExportUnusableError, read_manifest, read_notes
+from agency_node.audit_heads import VOUCHED_WITHIN, Reach, Witnesses, read_heads
 from agency_node.audit_policies import PolicyHistory
+from agency_node.audit_trust import TrustHistory, read_trust
 from crypto.audit import AuditAction, AuditLeaf
 from crypto.audit_verify import REVIEW_WITHIN, LogTrust, verify_log
-from crypto.canonical import require_text, sha256_hex, unb64u
+from crypto.canonical import sha256_hex, unb64u
 from crypto.checkpoint import SignedCheckpoint
-from crypto.envelope import Envelope, require_signature
+from crypto.envelope import require_signature
 from crypto.errors import AuditError, CanonicalError, CryptoError, SignatureError
 from crypto.keys import VerifyKey
 from policies.codec import payload_type
-from policies.errors import PolicyError
-from policies.ids import Hash256, IdError
 from policies.registry import Registry
-from policies.trust import TrustedRegistry
 
 #: `{"sealed":base64url,"seq":n}` in its one canonical form.
 _SEALED_LINE = re.compile(rb'\{"sealed":"([A-Za-z0-9_-]+)","seq":(0|[1-9][0-9]{0,17})\}\n')
@@ -130,27 +126,26 @@ def check_export(
     manifest, envelope = read_manifest(folder)
     found = _Found()
     _check_files(folder, manifest, found)
-    digest, registry = _trusted(folder, manifest, anchor, found)
-    agency = registry.agency(manifest.agency) if registry else None
-    if registry is None or agency is None:
-        if registry is not None:
+    of_broker = manifest.origin == broker_log_origin(manifest.federation)
+    digest, trusted = read_trust(folder, manifest, anchor, None if of_broker else _leaves(folder), found.add)
+    if anchor is None and trusted is not None:
+        found.notes.append(f"no anchor was given; compare this one with the federation's: {digest}")
+    agency = trusted.newest.agency(manifest.agency) if trusted else None
+    if trusted is None or agency is None:
+        if trusted is not None:
             found.add("untrusted", f"the registry does not list {manifest.agency}")
         return _report(manifest, digest, found)
     try:
         require_signature(envelope, agency.node_verify_key, payload_type(AuditManifest))
     except CryptoError as error:
         found.add("manifest", f"the manifest is not signed by the node of {manifest.agency}: {error}")
-    of_broker = manifest.origin == broker_log_origin(manifest.federation)
-    if of_broker:
-        trust = LogTrust(manifest.origin, registry.broker_verify_key)
-    else:
-        trust = LogTrust(log_origin(manifest.federation, manifest.agency), agency.node_verify_key)
+    trust = _log_trust(manifest, trusted, of_broker=of_broker)
     if manifest.origin != trust.origin:
         found.add("manifest", "the manifest is about another log than its agency's or the broker's")
-    history = PolicyHistory.read(folder, registry, manifest.exported_at, found.add)
+    history = PolicyHistory.read(folder, trusted, found.add)
     checkpoints = list(_checkpoints(folder, found))
     longest = max([REVIEW_WITHIN, *history.review_times])
-    given = read_heads(heads, trust, registry, found.add)
+    given = read_heads(heads, trust, trusted, found.add)
     checkpoints += [item.to_bytes() for item in given]
     report = verify_log(_leaves(folder), checkpoints, trust, now=now, review_within=longest)
     for item in report.findings:
@@ -159,10 +154,14 @@ def check_export(
         found.add("manifest", f"the manifest speaks of {manifest.size} entries, there are {report.size}")
     if not of_broker:
         _check_details(folder, history, found)
-    keys = witness_keys(registry, manifest)
-    reach = farthest(checkpoints, keys, witnesses, found.add)
+    if report.passed_over:
+        found.notes.append(
+            f"{report.passed_over} heads prove nothing: they are signed by a key of the log's of another time"
+        )
+    others = Witnesses(trusted, manifest)
+    reach = others.farthest(checkpoints, witnesses, found.add)
     _vouched(reach, report.size, manifest.exported_at, witnesses, found)
-    found.held = _held(given, keys, manifest, found)
+    found.held = _held(given, others, manifest, found)
     return _report(manifest, digest, found, report.last_time, of_broker=of_broker)
 
 
@@ -206,30 +205,21 @@ def _check_files(folder: Path, manifest: AuditManifest, found: _Found) -> None:
         found.notes.append(f"{extra} does not belong to the export and was not looked at")
 
 
-def _trusted(
-    folder: Path, manifest: AuditManifest, anchor: str | None, found: _Found
-) -> tuple[str, Registry | None]:
-    """The anchor's digest, and the registry that the roots lead to as of the export."""
-    digest = anchor or ""
-    try:
-        roots = [
-            unb64u(require_text(value["envelope"], "envelope"))
-            for value in read_lines(folder / ROOTS, frozenset({"envelope"}))
-        ]
-        if not roots:
-            raise ExportUnusableError(f"{ROOTS} is empty: nobody's signature can be verified")
-        digest = anchor or Envelope.from_bytes(roots[0]).digest
-        trusted = TrustedRegistry.from_anchor(roots[0], Hash256(digest))
-        for root in roots[1:]:
-            trusted = trusted.update_root(root)
-        registry = (folder / REGISTRY).read_bytes()
-        current = trusted.update_registry(registry, manifest.exported_at).current(manifest.exported_at)
-    except (CryptoError, PolicyError, IdError) as error:
-        found.add("untrusted", f"roots and registry do not hold: {error}")
-        return digest, None
-    if anchor is None:
-        found.notes.append(f"no anchor was given; compare this one with the federation's: {digest}")
-    return digest, current
+def _log_trust(manifest: AuditManifest, trusted: TrustHistory, *, of_broker: bool) -> LogTrust:
+    """The log's name and its keys: the broker's, or those that its agency's node had in turn."""
+    if of_broker:
+        former = trusted.former(lambda registry: registry.broker_verify_key)
+        return LogTrust(manifest.origin, trusted.newest.broker_verify_key, former=former)
+
+    def node_key(registry: Registry) -> VerifyKey | None:
+        agency = registry.agency(manifest.agency)
+        return agency.node_verify_key if agency else None
+
+    key = node_key(trusted.newest)
+    if key is None:
+        raise AssertionError("the caller knows that the newest registry lists the agency")
+    origin = log_origin(manifest.federation, manifest.agency)
+    return LogTrust(origin, key, former=trusted.former(node_key))
 
 
 def _leaves(folder: Path) -> Iterator[bytes]:
@@ -319,14 +309,14 @@ def _vouched(reach: Reach | None, size: int, exported_at: datetime, wanted: int,
 
 
 def _held(
-    heads: Sequence[SignedCheckpoint], keys: Mapping[str, VerifyKey], manifest: AuditManifest, found: _Found
+    heads: Sequence[SignedCheckpoint], others: Witnesses, manifest: AuditManifest, found: _Found
 ) -> Reach | None:
     """How far the heads reach that were given."""
     largest = max(heads, key=lambda item: item.checkpoint.size, default=None)
     if largest is None:
         return None
     try:
-        reach = reach_of(largest, keys)
+        reach = others.reach_of(largest)
     except SignatureError:
         return Reach(largest.checkpoint.size, None)  # the false cosignature is a finding already
     if reach.time is not None and reach.time > manifest.exported_at:

@@ -5,7 +5,7 @@
 ``sealed.jsonl``                   ``{"seq":n,"sealed":base64url}`` a line: the encrypted details
 ``checkpoints.jsonl``              ``{"note":text}`` a line: every signed head with its cosignatures
 ``roots.jsonl``                    ``{"envelope":base64url}`` a line: the federation's roots, from the anchor
-``registry.json``                  the registry's envelope
+``registries.jsonl``               ``{"envelope":base64url,"root":n}`` a line: each registry that was accepted
 ``documents.jsonl``                ``{"document","events","hash","kind","statements"}`` a line: envelopes
 ``witnessed/<agency>.checkpoint``  the newest head of that agency's log that this node cosigned
 ``broker.checkpoint``              the same of the broker's log
@@ -31,7 +31,7 @@ from agency_node.audit import AuditLog
 from agency_node.disclosure.broker_witness import broker_head_to_tell
 from agency_node.ports import NodeIdentity
 from agency_node.rpc.ports import BrokerLog
-from agency_node.store.store import NodeStore
+from agency_node.store.store import NodeStore, NodeTransaction
 from crypto.canonical import JsonValue, b64u, canonical_json
 from crypto.checkpoint import parse_checkpoint
 from crypto.envelope import sign_envelope
@@ -41,8 +41,8 @@ from protos.wire.documents import DocumentBundle
 
 MANIFEST = "manifest.json"
 LEAVES, SEALED, CHECKPOINTS = "leaves.jsonl", "sealed.jsonl", "checkpoints.jsonl"
-ROOTS, REGISTRY, DOCUMENTS = "roots.jsonl", "registry.json", "documents.jsonl"
-FILES = (LEAVES, SEALED, CHECKPOINTS, ROOTS, REGISTRY, DOCUMENTS)
+ROOTS, REGISTRIES, DOCUMENTS = "roots.jsonl", "registries.jsonl", "documents.jsonl"
+FILES = (LEAVES, SEALED, CHECKPOINTS, ROOTS, REGISTRIES, DOCUMENTS)
 WITNESSED, BROKER_HEAD = "witnessed", "broker.checkpoint"
 _WITNESSED_HEAD = re.compile(rf"{WITNESSED}/[a-z0-9-]{{1,63}}\.checkpoint|{re.escape(BROKER_HEAD)}")
 _PAGE = 2_000
@@ -81,19 +81,20 @@ async def export_files(
     """
     async with store.transaction() as tx:
         size = (await log.checkpoint(tx)).checkpoint.size
-        heads = {f"{WITNESSED}/{peer}.checkpoint": note for peer, note in await tx.audit.witnessed_heads()}
+        held = await _trust_files(tx)
+        held |= {f"{WITNESSED}/{peer}.checkpoint": note for peer, note in await tx.audit.witnessed_heads()}
         broker = await broker_head_to_tell(tx)
     if broker is not None:
-        heads[BROKER_HEAD] = broker.encode("utf-8")
+        held[BROKER_HEAD] = broker.encode("utf-8")
 
     async def content(name: str) -> AsyncIterator[bytes]:
-        if name in heads:
-            yield heads[name]
+        if name in held:
+            yield held[name]
             return
         async for chunk in _content(name, store, size):
             yield chunk
 
-    names = (*FILES, *heads)
+    names = (*FILES, *(name for name in held if name not in FILES))
     async with aclosing(_signed_files(identity, log.origin, size, now, names, content)) as files:
         async for item in files:
             yield item
@@ -108,6 +109,8 @@ async def export_broker_files(
         RefusedError: the broker cannot be asked now.
     """
     newest = parse_checkpoint(heads[-1]).checkpoint
+    async with store.transaction() as tx:
+        trust = await _trust_files(tx)
 
     async def content(name: str) -> AsyncIterator[bytes]:
         yield b""
@@ -117,8 +120,8 @@ async def export_broker_files(
                     yield b"".join([leaf + b"\n" async for _, leaf in leaves])
         elif name == CHECKPOINTS:
             yield _notes(heads)
-        elif name in (ROOTS, REGISTRY):
-            yield await _smaller(name, store)
+        elif name in trust:
+            yield trust[name]
 
     async with aclosing(_signed_files(identity, newest.origin, newest.size, now, FILES, content)) as files:
         async for item in files:
@@ -160,15 +163,21 @@ async def _content(name: str, store: NodeStore, size: int) -> AsyncIterator[byte
     yield await _smaller(name, store)
 
 
+async def _trust_files(tx: NodeTransaction) -> dict[str, bytes]:
+    """Roots and registries, as they are when the log has the entries that are exported."""
+    roots = [_line({"envelope": b64u(item)}) for item in await tx.trust.roots()]
+    registries = [
+        _line({"envelope": b64u(item.envelope or b""), "root": item.root_version})
+        for item in await tx.trust.registries()
+    ]
+    return {ROOTS: b"".join(roots), REGISTRIES: b"".join(registries)}
+
+
 async def _smaller(name: str, store: NodeStore) -> bytes:
     """A file that is read at once."""
     async with store.transaction() as tx:
         if name == CHECKPOINTS:
             return _notes(await tx.audit.checkpoints())
-        if name == ROOTS:
-            return b"".join(_line({"envelope": b64u(item)}) for item in await tx.trust.roots())
-        if name == REGISTRY:
-            return await tx.trust.registry() or b""
         bundles = [(digest, await tx.documents.get(digest)) for digest in await tx.documents.hashes()]
     return b"".join(_bundle_line(digest, bundle) for digest, bundle in bundles if bundle is not None)
 

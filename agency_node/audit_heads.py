@@ -7,7 +7,7 @@ heads of others' logs that its node cosigned, so any two agencies' exports check
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,9 +15,10 @@ from pathlib import Path
 from agency_node.audit import log_origin, witness_name
 from agency_node.audit_export import CHECKPOINTS, AuditManifest, is_witnessed_head
 from agency_node.audit_files import ExportUnusableError, read_manifest, read_notes
+from agency_node.audit_trust import TrustHistory
 from crypto.audit_verify import LogTrust
 from crypto.canonical import sha256_hex
-from crypto.checkpoint import SignedCheckpoint, parse_checkpoint, verified_cosignatures, verify_checkpoint
+from crypto.checkpoint import SignedCheckpoint, claimed_times, parse_checkpoint, verified_cosignatures
 from crypto.envelope import require_signature
 from crypto.errors import CanonicalError, CheckpointError, CryptoError, SignatureError
 from crypto.keys import VerifyKey
@@ -41,7 +42,7 @@ class Reach:
 
 
 def read_heads(
-    paths: Iterable[Path], trust: LogTrust, registry: Registry, complain: Complain
+    paths: Iterable[Path], trust: LogTrust, history: TrustHistory, complain: Complain
 ) -> tuple[SignedCheckpoint, ...]:
     """The heads of a log in files of one checkpoint each, and in other exports; all signed by the log.
 
@@ -54,10 +55,10 @@ def read_heads(
     found: list[SignedCheckpoint] = []
     for path in paths:
         try:
-            notes = _of_export(path, trust.origin, registry) if path.is_dir() else [path.read_bytes()]
+            notes = _of_export(path, trust.origin, history) if path.is_dir() else [path.read_bytes()]
             signed = [parse_checkpoint(note) for note in notes]
             for item in signed:
-                verify_checkpoint(item, trust.origin, trust.key)
+                trust.verify(item)
         except OSError as error:
             raise ExportUnusableError(f"{path} cannot be read: {error}") from None
         except SignatureError as error:
@@ -73,9 +74,10 @@ def read_heads(
     return tuple(found)
 
 
-def _of_export(folder: Path, origin: str, registry: Registry) -> list[bytes]:
+def _of_export(folder: Path, origin: str, history: TrustHistory) -> list[bytes]:
     """The heads of a log that an export holds: as a witness's, or as an earlier export of the same log."""
     manifest, envelope = read_manifest(folder)
+    registry = history.believed_at(manifest.exported_at)
     agency = registry.agency(manifest.agency)
     if agency is None or manifest.federation != registry.federation:
         raise CheckpointError(f"{folder} was exported by nobody whom the registry lists")
@@ -91,34 +93,41 @@ def _of_export(folder: Path, origin: str, registry: Registry) -> list[bytes]:
     return [note for note in notes if parse_checkpoint(note).checkpoint.origin == origin]
 
 
-def witness_keys(registry: Registry, manifest: AuditManifest) -> dict[str, VerifyKey]:
-    """The keys of those whose cosignatures count: of all agencies but the one whose own log it is."""
-    own = log_origin(manifest.federation, manifest.agency)
-    return {
-        witness_name(manifest.federation, item.id): item.node_verify_key
-        for item in registry.agencies
-        if item.id != manifest.agency or manifest.origin != own
-    }
+@dataclass(frozen=True, slots=True)
+class Witnesses:
+    """Whose cosignatures count on heads of a log: those of all agencies but the one whose own log it is."""
 
+    history: TrustHistory
+    manifest: AuditManifest
 
-def reach_of(signed: SignedCheckpoint, keys: Mapping[str, VerifyKey]) -> Reach:
-    """How far a head reaches, and who vouches for it. Raises SignatureError for a wrong cosignature."""
-    given = verified_cosignatures(signed, keys)
-    latest = max((item.time for item in given), default=None)
-    return Reach(signed.checkpoint.size, latest, len(given))
+    def keys(self, registry: Registry) -> dict[str, VerifyKey]:
+        """The keys by which the witnesses cosigned while a registry held."""
+        federation, own = self.manifest.federation, log_origin(self.manifest.federation, self.manifest.agency)
+        return {
+            witness_name(federation, item.id): item.node_verify_key
+            for item in registry.agencies
+            if item.id != self.manifest.agency or self.manifest.origin != own
+        }
 
+    def reach_of(self, signed: SignedCheckpoint) -> Reach:
+        """How far a head reaches, and who vouches for it. Raises SignatureError for a wrong cosignature."""
+        times: dict[str, datetime] = {}
+        size, history = signed.checkpoint.size, self.history
+        for span in {history.cosigning(size, moment) for moment in claimed_times(signed)}:
+            registry = history.spans[span].registry
+            if registry is not None:
+                given = verified_cosignatures(signed, self.keys(registry))
+                times |= {it.witness: it.time for it in given if history.cosigning(size, it.time) == span}
+        return Reach(size, max(times.values(), default=None), len(times))
 
-def farthest(
-    notes: Sequence[bytes], keys: Mapping[str, VerifyKey], wanted: int, complain: Complain
-) -> Reach | None:
-    """The largest head for which at least `wanted` others vouch, the latest where there are several."""
-    reached = [item for item in _reached(notes, keys, complain) if item.witnesses >= max(1, wanted)]
-    return max(reached, key=lambda item: (item.entries, item.time), default=None)
+    def farthest(self, notes: Sequence[bytes], wanted: int, complain: Complain) -> Reach | None:
+        """The largest head for which at least `wanted` others vouch, the latest where there are several."""
+        reached = [item for item in self._reached(notes, complain) if item.witnesses >= max(1, wanted)]
+        return max(reached, key=lambda item: (item.entries, item.time), default=None)
 
-
-def _reached(notes: Sequence[bytes], keys: Mapping[str, VerifyKey], complain: Complain) -> Iterator[Reach]:
-    for note in notes:
-        try:
-            yield reach_of(parse_checkpoint(note), keys)
-        except CryptoError as error:
-            complain("bad-signature", f"a cosignature is wrong: {error}")
+    def _reached(self, notes: Sequence[bytes], complain: Complain) -> Iterator[Reach]:
+        for note in notes:
+            try:
+                yield self.reach_of(parse_checkpoint(note))
+            except CryptoError as error:
+                complain("bad-signature", f"a cosignature is wrong: {error}")

@@ -46,7 +46,8 @@ from protos.wire.errors import ErrorCode, RefusedError
 
 _log = structlog.get_logger("documents")
 _Verified = TypeVar("_Verified", VerifiedAgreement, VerifiedPolicy)
-_EVENT_ENTRIES = {
+#: The audit entry that says that an event of a policy was taken in.
+EVENT_ENTRIES = {
     PolicyAction.SUSPEND: AuditAction.POLICY_SUSPENDED,
     PolicyAction.REVOKE: AuditAction.POLICY_REVOKED,
     PolicyAction.REACTIVATE: AuditAction.POLICY_REACTIVATED,
@@ -167,7 +168,7 @@ class PolicyBook:
         verified = verify_event(envelope, policy, registry, now)
         state = apply_event(state, verified, policy, registry, min(signed_at, now))
         await tx.documents.put(document_hash, replace(bundle, events=(*bundle.events, event)), now)
-        action = _EVENT_ENTRIES.get(verified.event.action)
+        action = EVENT_ENTRIES.get(verified.event.action)
         if action is not None:
             await self._audit.append(
                 tx,

@@ -141,12 +141,20 @@ async def install(config: NodeConfig, answer: EnrolmentAnswer, passphrase: str, 
     if keys.anchor not in (None, anchor):
         raise NodeError("this node is enrolled under another root; begin with a new folder")
     store = NodeStore.open(config.database)
+    log = AuditLog(keys, keys.audit_wrapper, lambda: now)
     try:
         await migrations.upgrade(store.engine)
         registry = await begin_trust(
-            store, anchor, roots, unb64u(answer.registry), now, lambda found: _check_listed(found, keys)
+            store,
+            log,
+            keys.agency,
+            anchor,
+            roots,
+            unb64u(answer.registry),
+            now,
+            lambda found: _check_listed(found, keys),
         )
-        await _note_enrolment(store, keys, registry, now)
+        await _note_enrolment(store, log, keys, registry)
     finally:
         await store.close()
     if keys.anchor is None:
@@ -156,8 +164,7 @@ async def install(config: NodeConfig, answer: EnrolmentAnswer, passphrase: str, 
     return registry
 
 
-async def _note_enrolment(store: NodeStore, keys: NodeKeys, registry: Registry, now: datetime) -> None:
-    log = AuditLog(keys, keys.audit_wrapper, lambda: now)
+async def _note_enrolment(store: NodeStore, log: AuditLog, keys: NodeKeys, registry: Registry) -> None:
     async with store.transaction() as tx:
         await log.append(
             tx,

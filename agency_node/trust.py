@@ -14,7 +14,7 @@ import structlog
 from agency_node.errors import NodeError
 from agency_node.ports import AuditSink, Clock
 from agency_node.store.store import NodeStore, NodeTransaction
-from crypto.audit import AuditAction
+from crypto.audit import AuditAction, reference
 from crypto.envelope import Envelope
 from policies.codec import open_document
 from policies.errors import TrustError
@@ -96,21 +96,9 @@ class TrustKeeper:
         async with self._store.transaction() as tx:
             for version, envelope in accepted:
                 await tx.trust.add_root(version, envelope)
-            if new_registry is not None:
-                await tx.trust.put_registry(new_registry.version, registry)
-            await self._note(tx, trusted)
+            await keep_accepted(tx, self._audit, self._agency, trusted)
         self._trusted = trusted
         return True
-
-    async def _note(self, tx: NodeTransaction, trusted: TrustedRegistry) -> None:
-        version = trusted.registry.version if trusted.registry else 0
-        _log.info("trust renewed", root=trusted.root.version, registry=version)
-        await self._audit.append(
-            tx,
-            AuditAction.REGISTRY_ACCEPTED,
-            actor=str(self._agency),
-            body={"version": version, "root_version": trusted.root.version},
-        )
 
     def _state(self) -> TrustedRegistry:
         if self._trusted is None:
@@ -118,8 +106,33 @@ class TrustKeeper:
         return self._trusted
 
 
+def trust_reference(trusted: TrustedRegistry) -> str:
+    """The `ref` of the audit entry that says that this root and this registry were accepted."""
+    registry = "" if trusted.registry_envelope is None else trusted.registry_envelope.digest
+    return reference(f"{trusted.root_envelope.digest}/{registry}")
+
+
+async def keep_accepted(
+    tx: NodeTransaction, audit: AuditSink, agency: AgencyId, trusted: TrustedRegistry
+) -> None:
+    """Keeps what is believed from now on, with the audit entry from which on the log is judged by it."""
+    version = trusted.registry.version if trusted.registry else 0
+    held = trusted.registry_envelope
+    await tx.trust.add_registry(trusted.root.version, None if held is None else held.to_bytes())
+    await audit.append(
+        tx,
+        AuditAction.REGISTRY_ACCEPTED,
+        actor=str(agency),
+        body={"version": version, "root_version": trusted.root.version},
+        ref=trust_reference(trusted),
+    )
+    _log.info("trust renewed", root=trusted.root.version, registry=version)
+
+
 async def begin_trust(
     store: NodeStore,
+    audit: AuditSink,
+    agency: AgencyId,
     anchor: Hash256,
     roots: Sequence[bytes],
     registry: bytes,
@@ -141,7 +154,8 @@ async def begin_trust(
         held = await tx.trust.roots()
         if any(mine != theirs for mine, theirs in zip(held, roots, strict=False)):
             raise TrustError("this node is enrolled under other roots; start with an empty data folder")
-        trusted = TrustedRegistry.replayed(anchor, held or roots[:1], await tx.trust.registry(), now)
+        held_registry = await tx.trust.registry()
+        trusted = TrustedRegistry.replayed(anchor, held or roots[:1], held_registry, now)
         if not held:
             await tx.trust.add_root(trusted.root.version, roots[0])
         for envelope in roots[max(1, len(held)) :]:
@@ -149,5 +163,6 @@ async def begin_trust(
             await tx.trust.add_root(trusted.root.version, envelope)
         trusted = trusted.update_registry(registry, now)
         check(trusted.current(now))
-        await tx.trust.put_registry(trusted.current(now).version, registry)
+        if held_registry != registry or len(held) < len(roots):
+            await keep_accepted(tx, audit, agency, trusted)
     return trusted.current(now)

@@ -266,7 +266,7 @@ def check_sealed(leaf: AuditLeaf, sealed: bytes) -> None:
 def reference(identifier: str) -> str:
     """The `ref` of an exchange.
 
-    `identifier` must be random (128 bits or more), for a hash does not hide what can be guessed.
+    `identifier` must be random (128 bits or more) or no secret, for a hash does not hide what can be guessed.
     """
     return sha256_hex(frame("tallystick/audit/ref/v1", identifier))
 

@@ -57,23 +57,59 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class FormerKey:
+    """A key that a log had before; None where nobody's counted. It signed heads of at most `entries`."""
+
+    key: VerifyKey | None
+    entries: int
+
+
+@dataclass(frozen=True, slots=True)
 class LogTrust:
     """What the verifier knows beforehand.
 
-    The log's name and key, its witnesses (key by name) and how many must have cosigned.
+    The log's name, its key, and the keys before that, oldest first; its witnesses (key by name) and how many
+    must have cosigned.
     """
 
     origin: str
     key: VerifyKey
     witnesses: Mapping[str, VerifyKey] = field(default_factory=dict)
     witness_quorum: int = 0
+    former: tuple[FormerKey, ...] = ()
+
+    def verify(self, signed: SignedCheckpoint) -> None:
+        """Return if a head is of this log and signed by its key of that time.
+
+        CheckpointError or SignatureError otherwise; OutOfTimeError where another key of the log signed.
+        """
+        entries = signed.checkpoint.size
+        due = next((item.key for item in self.former if entries <= item.entries), self.key)
+        if due is None or not _signed_by(signed, self.origin, due):
+            others = [item.key for item in self.former if item.key is not None]
+            if any(_signed_by(signed, self.origin, key) for key in (*others, self.key)):
+                raise OutOfTimeError(f"the head of {entries} entries is signed by a key of another time")
+        verify_checkpoint(signed, self.origin, due or self.key)
+
+
+class OutOfTimeError(SignatureError):
+    """A head was signed by a key that the log had at another time."""
+
+
+def _signed_by(signed: SignedCheckpoint, origin: str, key: VerifyKey) -> bool:
+    try:
+        verify_checkpoint(signed, origin, key)
+    except (CheckpointError, SignatureError):
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)
 class LogReport:
     """The outcome: `size` leaves with RFC 6962 head `root`, and every finding in the order met.
 
-    `last_time` is that of the last leaf that can be read.
+    `last_time` is that of the last leaf that can be read. `passed_over` heads were signed by a key that the
+    log had at another time: they prove nothing, and are no fault of the log.
     """
 
     size: int
@@ -81,6 +117,7 @@ class LogReport:
     head: Checkpoint | None
     findings: tuple[Finding, ...]
     last_time: datetime | None = None
+    passed_over: int = 0
 
     @property
     def ok(self) -> bool:
@@ -104,7 +141,7 @@ def verify_log(
     time, and receipts without a release.
     """
     findings: list[Finding] = []
-    heads = _trusted_heads(checkpoints, trust, findings)
+    heads, passed_over = _trusted_heads(checkpoints, trust, findings)
     by_size = {signed.checkpoint.size: signed.checkpoint for signed in heads}
     frontier = merkle.MerkleFrontier()
     exchanges = _Exchanges(review_within)
@@ -118,13 +155,14 @@ def verify_log(
     newest = max(heads, key=lambda signed: signed.checkpoint.size, default=None)
     findings += _check_coverage(newest, frontier.size, by_size, trust)
     head = newest.checkpoint if newest else None
-    return LogReport(frontier.size, frontier.root(), head, tuple(findings), order.last_time)
+    return LogReport(frontier.size, frontier.root(), head, tuple(findings), order.last_time, passed_over)
 
 
 def _trusted_heads(
     checkpoints: Iterable[bytes], trust: LogTrust, findings: list[Finding]
-) -> list[SignedCheckpoint]:
+) -> tuple[list[SignedCheckpoint], int]:
     heads: dict[int, SignedCheckpoint] = {}
+    passed_over = 0
     for data in checkpoints:
         try:
             signed = parse_checkpoint(data)
@@ -133,7 +171,10 @@ def _trusted_heads(
             continue
         size = signed.checkpoint.size
         try:
-            verify_checkpoint(signed, trust.origin, trust.key)
+            trust.verify(signed)
+        except OutOfTimeError:
+            passed_over += 1
+            continue
         except CheckpointError as error:
             findings.append(Finding(FindingKind.WRONG_LOG, str(error), size=size))
             continue
@@ -146,7 +187,7 @@ def _trusted_heads(
             findings.append(Finding(FindingKind.FORK, message, size=size))
         elif len(signed.signatures) > len(other.signatures):
             heads[size] = signed
-    return list(heads.values())
+    return list(heads.values()), passed_over
 
 
 def _check_head(

@@ -37,6 +37,7 @@ _DASH = "\u2014 "
 _SIZE = re.compile(r"0|[1-9][0-9]{0,18}")
 _COSIGNATURE_HEADER = "cosignature/v1"
 _MAX_TIMESTAMP = 2**63 - 1
+_LAST_SECOND = 253_402_300_799
 # Control characters, which a note must not contain, other than the newline that ends each line.
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
 
@@ -197,6 +198,14 @@ def verified_cosignatures(
             time = _verify_cosignature(signed.checkpoint, item, key)
             found.setdefault(key.raw, Cosignature(item.name, time))
     return tuple(found.values())
+
+
+def claimed_times(signed: SignedCheckpoint) -> frozenset[datetime]:
+    """The times that cosignatures on a head give, none of them verified."""
+    seconds = [
+        int.from_bytes(item.value[:8], "big") for item in signed.signatures if len(item.value) == 8 + 64
+    ]
+    return frozenset(datetime.fromtimestamp(item, UTC) for item in seconds if item <= _LAST_SECOND)
 
 
 def note_key_id(name: str, key: VerifyKey, signature_type: bytes) -> bytes:

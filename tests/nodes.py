@@ -14,9 +14,10 @@ from typing import TypeVar
 
 from agency_node import migrations
 from agency_node.app import Node, NodeTimings
+from agency_node.audit import AuditLog
 from agency_node.config import NodeConfig, load_config
 from agency_node.encoding import default_section
-from agency_node.keys import ANCHOR, AUDIT, SEALING, SIGNING, WRAP
+from agency_node.keys import ANCHOR, AUDIT, SEALING, SIGNING, WRAP, load_keys
 from agency_node.rpc.broker_client import BrokerClient
 from agency_node.store.store import NodeStore
 from agency_node.sync import Progress
@@ -139,8 +140,11 @@ class NodeFolder:
         made = cls(federation, agency, folder, load_config(folder / "node.toml"))
         store = NodeStore.open(made.config.database)
         await migrations.upgrade(store.engine)
+        keys = load_keys(keystore, made.config.federation, made.config.agency)
         await begin_trust(
             store,
+            AuditLog(keys, keys.audit_wrapper, lambda: datetime.now(UTC)),
+            keys.agency,
             Hash256(federation.root_envelope.digest),
             [federation.root_envelope.to_bytes()],
             federation.registry_envelope.to_bytes(),

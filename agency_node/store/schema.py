@@ -24,10 +24,12 @@ ROOTS = sa.Table(
 )
 
 REGISTRIES = sa.Table(
-    "registries",
+    "accepted_registries",
     METADATA,
-    sa.Column("version", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("envelope", sa.LargeBinary, nullable=False),
+    sa.Column("position", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("root_version", sa.BigInteger, nullable=False),
+    # Null where a new root took the trust from the registry before it.
+    sa.Column("envelope", sa.LargeBinary, nullable=True),
 )
 
 DOCUMENTS = sa.Table(

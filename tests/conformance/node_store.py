@@ -37,16 +37,18 @@ class NodeStoreConformance:
             assert await tx.trust.roots() == ()
             assert not await tx.inbox.seen(POLICE, "m1")
 
-    async def test_trust_keeps_all_roots_and_the_newest_registry(self, store: NodeStore) -> None:
+    async def test_trust_keeps_all_roots_and_registries(self, store: NodeStore) -> None:
         async with store.transaction() as tx:
             for version in (2, 1, 3):
                 await tx.trust.add_root(version, bytes([version]))
             assert await tx.trust.registry() is None
-            for version in (1, 2):
-                await tx.trust.put_registry(version, bytes([version]))
+            for root, envelope in ((1, b"\x09"), (2, None), (3, b"\x02")):
+                await tx.trust.add_registry(root, envelope)
         async with store.transaction() as tx:
             assert await tx.trust.roots() == (b"\x01", b"\x02", b"\x03")
             assert await tx.trust.registry() == b"\x02"
+            kept = [(item.root_version, item.envelope) for item in await tx.trust.registries()]
+            assert kept == [(1, b"\x09"), (2, None), (3, b"\x02")]
 
     async def test_documents_with_their_parts_in_order(self, store: NodeStore) -> None:
         first = DocumentBundle(DocumentKind.SHARING_POLICY, b"doc", (b"s2", b"s1"), (b"e",))

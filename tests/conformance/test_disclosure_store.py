@@ -354,3 +354,20 @@ async def test_recalls_are_remembered_until_nothing_can_follow_them(store: NodeS
         assert await tx.releases.recalled(POLICE, release) is ErasureReason.RECALLED
         await tx.releases.forget_recalls_before(NOW + timedelta(seconds=1))
         assert await tx.releases.recalled(POLICE, release) is None
+
+
+async def test_the_registry_of_the_time_before_stays_the_one_believed(tmp_path: Path) -> None:
+    opened = NodeStore.open(f"sqlite:///{tmp_path / 'node.db'}")
+    await migrations.upgrade(opened.engine, "0010")
+    roots, registries = (
+        sa.table(name, sa.column("version"), sa.column("envelope")) for name in ("roots", "registries")
+    )
+    async with opened.engine.begin() as connection:
+        for version in (1, 2):
+            await connection.execute(sa.insert(roots).values(version=version, envelope=b"root"))
+        await connection.execute(sa.insert(registries).values(version=7, envelope=b"registry"))
+    await migrations.upgrade(opened.engine)
+    async with opened.transaction() as tx:
+        assert await tx.trust.registry() == b"registry"
+        assert [item.root_version for item in await tx.trust.registries()] == [2]
+    await opened.close()

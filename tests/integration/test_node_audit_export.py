@@ -19,6 +19,7 @@ from agency_node.audit_check import check_export
 from agency_node.audit_cli import audit_app
 from agency_node.audit_export import FILES, MANIFEST, AuditManifest
 from agency_node.audit_files import ExportUnusableError
+from agency_node.trust import keep_accepted
 from crypto.audit import AuditAction
 from crypto.canonical import JsonValue, b64u, canonical_json, parse_canonical, sha256_hex, unb64u
 from crypto.checkpoint import Checkpoint, sign_checkpoint
@@ -26,6 +27,7 @@ from crypto.envelope import Envelope, sign_envelope
 from policies.codec import open_document, payload_type, write
 from policies.disclosure import BreakGlass
 from policies.ids import AgencyId, FederationId, Hash256, Line, Prose
+from policies.trust import TrustedRegistry
 from tests.simulator.disclosure_nodes import POLICY_SIGNERS, SUSAN_AT_CARE, World, make_world, signed_bundle
 from tests.simulator.policies import CARE, NHS, NOW, POLICE, FederationSimulator, key_of
 
@@ -41,7 +43,9 @@ async def enrol(world: World) -> None:
     for node in world.nodes.values():
         async with node.store.transaction() as tx:
             await tx.trust.add_root(1, ROOT.to_bytes())
-            await tx.trust.put_registry(registry.version, SIM.root_signed(registry).to_bytes())
+            trusted = TrustedRegistry.from_anchor(ROOT.to_bytes(), Hash256(ANCHOR))
+            trusted = trusted.update_registry(SIM.root_signed(registry).to_bytes(), NOW)
+            await keep_accepted(tx, node.log, node.agency, trusted)
 
 
 async def write_export(world: World, folder: Path, agency: AgencyId = CARE) -> None:
@@ -174,7 +178,9 @@ CHANGES: dict[str, Change] = {
     "no heads": lambda folder: os.truncate(folder / "checkpoints.jsonl", 0),
     "newest head gone": without("checkpoints.jsonl", -1),
     "root changed": edited("roots.jsonl", 0, flipped("envelope")),
-    "registry changed": lambda folder: _replace(folder / "registry.json", b'"payload":"ey', b'"payload":"eY'),
+    "registry changed": edited("registries.jsonl", 0, flipped("envelope")),
+    "root of a registry changed": edited("registries.jsonl", 0, setting("root", 2)),
+    "registry gone": without("registries.jsonl", 0),
     "document changed": edited("documents.jsonl", 0, flipped("document")),
     "statement gone": edited("documents.jsonl", 0, lambda line: _pop(line, "statements")),
     "hash of another": edited("documents.jsonl", 0, setting("hash", "0" * 64)),
@@ -190,6 +196,7 @@ COVERED = {
     "sealed.jsonl": {"sealed", "seq"},
     "checkpoints.jsonl": {"note"},
     "roots.jsonl": {"envelope"},
+    "registries.jsonl": {"envelope", "root"},
     "documents.jsonl": {"document", "statements", "hash", "kind", "events"},
 }
 MANIFEST_CHANGES: dict[str, object] = {
@@ -212,12 +219,6 @@ def _append(line: dict[str, JsonValue], key: str, item: JsonValue) -> None:
     value = line[key]
     assert isinstance(value, list)
     value.append(item)
-
-
-def _replace(path: Path, old: bytes, new: bytes) -> None:
-    data = path.read_bytes()
-    assert old in data
-    path.write_bytes(data.replace(old, new))
 
 
 async def test_an_untouched_export_is_sound(export: Path) -> None:
@@ -273,7 +274,7 @@ async def test_every_field_of_every_line_has_a_change(export: Path) -> None:
         for line in (export / name).read_bytes().splitlines():
             value = parse_canonical(line)
             assert isinstance(value, dict) and set(value) == covered, name
-    assert {*COVERED, "registry.json"} == set(FILES)
+    assert set(COVERED) == set(FILES)
     assert MANIFEST_CHANGES.keys() == {item.name for item in fields(AuditManifest)}
 
 
@@ -305,11 +306,12 @@ async def test_releases_receipts_and_break_glass_that_do_not_fit(world: World, t
     found = [(item.kind, item.seq) for item in report.findings]
     assert sorted(found, key=str) == sorted(
         [
-            ("policy-not-in-force", 2),
+            ("policy-event", 2),
             ("policy-not-in-force", 3),
             ("policy-not-in-force", 4),
-            ("receipt-without-release", 5),
-            ("unreviewed-break-glass", 6),
+            ("policy-not-in-force", 5),
+            ("receipt-without-release", 6),
+            ("unreviewed-break-glass", 7),
         ],
         key=str,
     )
@@ -446,7 +448,7 @@ async def test_a_release_under_a_version_that_a_newer_one_ended(world: World, tm
     await write_export(world, tmp_path / "export")
     report = check_export(tmp_path / "export", NOW, anchor=ANCHOR)
     ended = [(item.kind, item.seq) for item in report.findings if "superseded" in item.message]
-    assert ended == [("policy-not-in-force", 2)]
+    assert ended == [("policy-not-in-force", 3)]
 
 
 async def test_erasure_leaves_an_export_sound(world: World, export: Path, tmp_path: Path) -> None:

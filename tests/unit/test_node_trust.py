@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -43,11 +43,17 @@ class Clock:
         return self.now
 
 
+async def begin(store: NodeStore, roots: Sequence[bytes], registry: bytes) -> RecordedAudit:
+    audit = RecordedAudit()
+    await begin_trust(store, audit, POLICE, ANCHOR, roots, registry, NOW, lambda _: None)
+    return audit
+
+
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[NodeStore]:
     opened = NodeStore.open(f"sqlite:///{tmp_path / 'node.db'}")
     await migrations.upgrade(opened.engine)
-    await begin_trust(opened, ANCHOR, [ROOT.to_bytes()], signed(SIM.registry()), NOW, lambda _: None)
+    await begin(opened, [ROOT.to_bytes()], signed(SIM.registry()))
     yield opened
     await opened.close()
 
@@ -226,3 +232,27 @@ async def test_refused_documents_keep_their_code_when_the_node_fetches_them(stor
     with pytest.raises(RefusedError) as refused:
         await exchange.refresh_trust(Broker())
     assert refused.value.code is ErrorCode.TRUST_SIGNATURES
+
+
+async def test_every_trust_that_was_accepted_is_kept_with_its_entry(store: NodeStore) -> None:
+    trust, audit = await keeper(store)
+    second, root = signed(SIM.registry(version=2)), SIM.root_signed(SIM.root(version=2)).to_bytes()
+    await trust.offer([], second)
+    await trust.offer([root], b"")
+    async with store.transaction() as tx:
+        kept = [(item.root_version, item.envelope) for item in await tx.trust.registries()]
+    assert kept == [(1, signed(SIM.registry())), (1, second), (2, second)]
+    assert audit.actions() == [AuditAction.REGISTRY_ACCEPTED] * 2
+
+
+async def test_enrolling_again_goes_back_to_no_older_root_or_registry(store: NodeStore) -> None:
+    trust, _ = await keeper(store)
+    root, third = SIM.root_signed(SIM.root(version=2)).to_bytes(), signed(SIM.registry(version=3))
+    await trust.offer([root], third)
+    with pytest.raises(RollbackError):
+        await begin(store, [ROOT.to_bytes()], signed(SIM.registry(version=2)))
+    assert (await begin(store, [ROOT.to_bytes()], third)).actions() == []
+    fourth = await begin(store, [ROOT.to_bytes()], signed(SIM.registry(version=4)))
+    assert fourth.actions() == [AuditAction.REGISTRY_ACCEPTED]
+    again, _ = await keeper(store)
+    assert (again.root_version, again.registry(NOW).version) == (2, 4)
