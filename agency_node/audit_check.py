@@ -113,10 +113,11 @@ def check_export(
     now: datetime,
     *,
     anchor: str | None = None,
-    witnesses: int = 0,
+    witnesses: int | None = None,
     heads: Sequence[Path] = (),
 ) -> CheckReport:
-    """Verifies everything in an export; `witnesses` is how many must have cosigned a head.
+    """Verifies everything in an export; `witnesses` is how many must have cosigned a head that covers all but
+    the last day. One, unless a number is given, where the federation has anybody who could.
 
     The log must contain every head in `heads`: files of one checkpoint each, or other exports.
 
@@ -159,8 +160,13 @@ def check_export(
             f"{report.passed_over} heads prove nothing: they are signed by a key of the log's of another time"
         )
     others = Witnesses(trusted, manifest)
-    reach = others.farthest(checkpoints, witnesses, found.add)
-    _vouched(reach, report.size, manifest.exported_at, witnesses, found)
+    wanted = min(1, len(others.keys(trusted.newest))) if witnesses is None else witnesses
+    reach = others.farthest(checkpoints, wanted, found.add)
+    if reach is None and witnesses:
+        found.add("unwitnessed-head", f"no head has the cosignatures of {witnesses} other agencies")
+    _vouched(reach, report.size, manifest.exported_at, found)
+    if wanted:
+        _covered(folder, reach.entries if reach else 0, manifest.exported_at, found)
     found.held = _held(given, others, manifest, found)
     return _report(manifest, digest, found, report.last_time, of_broker=of_broker)
 
@@ -290,11 +296,9 @@ def _sealed(folder: Path, found: _Found) -> Iterator[tuple[int, bytes]]:
                 return
 
 
-def _vouched(reach: Reach | None, size: int, exported_at: datetime, wanted: int, found: _Found) -> None:
+def _vouched(reach: Reach | None, size: int, exported_at: datetime, found: _Found) -> None:
     """What is worth knowing of the newest head for which others vouch."""
     if reach is None or reach.time is None:
-        if wanted:
-            found.add("unwitnessed-head", f"no head has the cosignatures of {wanted} other agencies")
         found.warnings.append("no other agency vouches for this log: any of it could have been cut off")
         return
     found.notes.append(
@@ -306,6 +310,27 @@ def _vouched(reach: Reach | None, size: int, exported_at: datetime, wanted: int,
             f"the newest head for which another agency vouches was {hours} hours old at the export: entries"
             " since could have been cut off"
         )
+
+
+def _covered(folder: Path, entries: int, exported_at: datetime, found: _Found) -> None:
+    """What was older than a day at the export is covered by a head with its witnesses; the rest is told."""
+    tail = [data for seq, data in enumerate(_leaves(folder)) if seq >= entries]
+    if not tail:
+        return
+    last = entries + len(tail) - 1
+    try:
+        oldest = AuditLeaf.from_bytes(tail[0]).time
+    except AuditError:
+        return  # verify_log has said that it is malformed
+    if exported_at - oldest > VOUCHED_WITHIN:
+        found.add(
+            "unwitnessed-head",
+            f"entries {entries} to {last} have too few witnesses, and the first of them was"
+            f" {(exported_at - oldest) // timedelta(hours=1)} hours old at the export",
+            entries,
+        )
+    else:
+        found.notes.append(f"entries {entries} to {last}, of the last day, have too few witnesses yet")
 
 
 def _held(

@@ -85,8 +85,12 @@ def verify(
         str | None, typer.Option(help="The federation's anchor: the digest of its first root.")
     ] = None,
     witnesses: Annotated[
-        int, typer.Option(min=0, help="How many other agencies must vouch for a head of the log.")
-    ] = 0,
+        int | None,
+        typer.Option(
+            min=0,
+            help="How many other agencies must vouch for all but the last day of the log: one by default.",
+        ),
+    ] = None,
     head: Annotated[
         list[Path] | None,
         typer.Option(help="A head that somebody else holds: a file, or another agency's export. Repeatable."),

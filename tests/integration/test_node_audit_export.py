@@ -76,7 +76,7 @@ async def export(world: World, tmp_path: Path) -> Path:
     return tmp_path / "export"
 
 
-def kinds(folder: Path, now: datetime = NOW + timedelta(minutes=5), witnesses: int = 0) -> set[str]:
+def kinds(folder: Path, now: datetime = NOW + timedelta(minutes=5), witnesses: int | None = None) -> set[str]:
     report = check_export(folder, now, anchor=ANCHOR, witnesses=witnesses)
     return {item.kind for item in report.findings}
 
@@ -433,6 +433,32 @@ async def test_an_old_cosignature_is_a_warning(world: World, export: Path, tmp_p
     await write_export(world, tmp_path / "new")
     report = check_export(tmp_path / "new", NOW, anchor=ANCHOR)
     assert report.sound and report.warnings == ()
+
+
+async def test_what_is_a_day_old_needs_witnesses_and_an_old_head_does_not_do(
+    world: World, export: Path, tmp_path: Path
+) -> None:
+    """The fixture's head is cosigned, and stays so for ever; what comes after it is not."""
+    async with world.care.store.transaction() as tx:
+        await world.care.log.append(tx, AuditAction.UPLOAD_COMMITTED, actor="care", body={})
+    world.clock.advance(hours=24)
+    await write_export(world, tmp_path / "day")
+    report = check_export(tmp_path / "day", NOW, anchor=ANCHOR)
+    assert report.sound and any("of the last day" in note for note in report.notes)
+    world.clock.advance(seconds=1)
+    await write_export(world, tmp_path / "later")
+    for wanted in (None, 1, 2):
+        assert kinds(tmp_path / "later", witnesses=wanted) == {"unwitnessed-head"}
+    done = CliRunner().invoke(audit_app, ["verify", str(tmp_path / "later"), "--anchor", ANCHOR])
+    assert done.exit_code == 1 and "too few witnesses" in done.output
+    done = CliRunner().invoke(audit_app, ["verify", str(tmp_path / "later"), "--witnesses", "0"])
+    assert done.exit_code == 0
+
+
+async def test_a_log_that_nobody_ever_vouched_for(world: World, tmp_path: Path) -> None:
+    world.clock.advance(hours=25)
+    await write_export(world, tmp_path / "alone")
+    assert kinds(tmp_path / "alone") == {"unwitnessed-head"}
 
 
 async def test_a_release_under_a_version_that_a_newer_one_ended(world: World, tmp_path: Path) -> None:
