@@ -29,7 +29,7 @@ from agency_node.audit_heads import VOUCHED_WITHIN, Reach, Witnesses, read_heads
 from agency_node.audit_policies import PolicyHistory
 from agency_node.audit_trust import TrustHistory, read_trust
 from crypto.audit import AuditAction, AuditLeaf
-from crypto.audit_verify import REVIEW_WITHIN, LogTrust, verify_log
+from crypto.audit_verify import LogTrust, verify_log
 from crypto.canonical import sha256_hex, unb64u
 from crypto.checkpoint import SignedCheckpoint
 from crypto.envelope import require_signature
@@ -37,6 +37,7 @@ from crypto.errors import AuditError, CanonicalError, CryptoError, SignatureErro
 from crypto.keys import VerifyKey
 from policies.codec import payload_type
 from policies.registry import Registry
+from policies.signing import CLOCK_SKEW
 
 #: `{"sealed":base64url,"seq":n}` in its one canonical form.
 _SEALED_LINE = re.compile(rb'\{"sealed":"([A-Za-z0-9_-]+)","seq":(0|[1-9][0-9]{0,17})\}\n')
@@ -110,7 +111,6 @@ class _Found:
 
 def check_export(
     folder: Path,
-    now: datetime,
     *,
     anchor: str | None = None,
     witnesses: int | None = None,
@@ -145,16 +145,21 @@ def check_export(
         found.add("manifest", "the manifest is about another log than its agency's or the broker's")
     history = PolicyHistory.read(folder, trusted, found.add)
     checkpoints = list(_checkpoints(folder, found))
-    longest = max([REVIEW_WITHIN, *history.review_times])
     given = read_heads(heads, trust, trusted, found.add)
     checkpoints += [item.to_bytes() for item in given]
-    report = verify_log(_leaves(folder), checkpoints, trust, now=now, review_within=longest)
+    report = verify_log(
+        _leaves(folder), checkpoints, trust, now=manifest.exported_at, review_within=history.review_times
+    )
     for item in report.findings:
         found.add(item.kind.value, item.message, item.seq)
     if report.size != manifest.size:
         found.add("manifest", f"the manifest speaks of {manifest.size} entries, there are {report.size}")
     if not of_broker:
         _check_details(folder, history, found)
+    for seq in report.still_open:
+        found.notes.append(f"the use of break-glass at entry {seq} was still open when the log was exported")
+    if report.last_time is not None and report.last_time > manifest.exported_at + CLOCK_SKEW:
+        found.add("manifest", "the manifest says that the log was exported before its last entry")
     if report.passed_over:
         found.notes.append(
             f"{report.passed_over} heads prove nothing: they are signed by a key of the log's of another time"

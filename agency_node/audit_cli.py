@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from contextlib import aclosing
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -99,7 +98,7 @@ def verify(
 ) -> None:
     """Checks an exported log: tree, signatures, gaps, releases, receipts, break-glass, witnesses."""
     try:
-        report = check_export(folder, datetime.now(UTC), anchor=anchor, witnesses=witnesses, heads=head or ())
+        report = check_export(folder, anchor=anchor, witnesses=witnesses, heads=head or ())
     except (ExportUnusableError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(EXIT_USAGE) from None

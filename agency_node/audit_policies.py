@@ -71,10 +71,10 @@ class PolicyHistory:
         return history
 
     @property
-    def review_times(self) -> list[timedelta]:
+    def review_times(self) -> dict[str, timedelta]:
         """Within which time each policy wants break-glass reviewed."""
-        rules = [item.policy.emergency for item in self.held.values()]
-        return [timedelta(hours=rule.review_hours) for rule in rules if rule is not None]
+        rules = {digest: item.policy.emergency for digest, item in self.held.items()}
+        return {name: timedelta(hours=rule.review_hours) for name, rule in rules.items() if rule is not None}
 
     def note(self, leaf: AuditLeaf) -> None:
         """The log has come to this entry, which may be about a policy's life."""

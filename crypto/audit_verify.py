@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from types import MappingProxyType
 
 from crypto import merkle
 from crypto.audit import AuditAction, AuditLeaf
@@ -23,6 +24,7 @@ from crypto.checkpoint import (
 from crypto.errors import AuditError, CheckpointError, SignatureError
 from crypto.keys import VerifyKey
 
+#: Where the policy that an entry names says nothing else.
 REVIEW_WITHIN = timedelta(hours=24)
 
 
@@ -109,7 +111,8 @@ class LogReport:
     """The outcome: `size` leaves with RFC 6962 head `root`, and every finding in the order met.
 
     `last_time` is that of the last leaf that can be read. `passed_over` heads were signed by a key that the
-    log had at another time: they prove nothing, and are no fault of the log.
+    log had at another time: they prove nothing, and are no fault of the log. `still_open` are uses of
+    break-glass without review whose time was not up.
     """
 
     size: int
@@ -118,6 +121,7 @@ class LogReport:
     findings: tuple[Finding, ...]
     last_time: datetime | None = None
     passed_over: int = 0
+    still_open: tuple[int, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -131,10 +135,12 @@ def verify_log(
     trust: LogTrust,
     *,
     now: datetime,
-    review_within: timedelta = REVIEW_WITHIN,
+    review_within: Mapping[str, timedelta] = MappingProxyType({}),
 ) -> LogReport:
-    """Check a whole log: `leaves` are the leaf bytes in order, `checkpoints` the signed notes in any order,
-    `now` UTC.
+    """Check a whole log: `leaves` are the leaf bytes in order, `checkpoints` the signed notes in any order.
+
+    `now` (UTC) is the moment up to which the log is known; `review_within` says by the hash of a policy in which
+    time it wants break-glass reviewed.
 
     Covers the form, order and origin of leaves, the signature of every checkpoint and the tree head at
     each, forks, leaves that no checkpoint covers, witnesses of the newest head, break-glass not reviewed in
@@ -151,11 +157,19 @@ def verify_log(
         findings += order.check(frontier.size, data, exchanges)
         frontier.append(data)
         _check_head(by_size, frontier, findings)
-    findings += exchanges.unreviewed(now)
+    findings += exchanges.overdue(now)
     newest = max(heads, key=lambda signed: signed.checkpoint.size, default=None)
     findings += _check_coverage(newest, frontier.size, by_size, trust)
     head = newest.checkpoint if newest else None
-    return LogReport(frontier.size, frontier.root(), head, tuple(findings), order.last_time, passed_over)
+    return LogReport(
+        frontier.size,
+        frontier.root(),
+        head,
+        tuple(findings),
+        order.last_time,
+        passed_over,
+        exchanges.still_open,
+    )
 
 
 def _trusted_heads(
@@ -251,10 +265,11 @@ class _Order:
 class _Exchanges:
     """Entries that need another one: break-glass its review, a receipt its release."""
 
-    __slots__ = ("_received", "_released", "_unreviewed", "_within")
+    __slots__ = ("_received", "_released", "_unreviewed", "_within", "still_open")
 
-    def __init__(self, within: timedelta) -> None:
+    def __init__(self, within: Mapping[str, timedelta]) -> None:
         self._within = within
+        self.still_open: tuple[int, ...] = ()
         self._released: set[str] = set()
         self._received: set[str] = set()
         self._unreviewed: list[AuditLeaf] = []
@@ -274,17 +289,22 @@ class _Exchanges:
             case AuditAction.BREAK_GLASS_REVIEWED:
                 yield from self._review(leaf)
 
-    def unreviewed(self, now: datetime) -> Iterator[Finding]:
+    def overdue(self, now: datetime) -> Iterator[Finding]:
         for leaf in self._unreviewed:
-            if now - leaf.time > self._within:
+            if now <= self._due(leaf):
+                self.still_open += (leaf.seq,)
+            else:
                 yield self._late(leaf, "break-glass was used and never reviewed")
 
     def _review(self, review: AuditLeaf) -> Iterator[Finding]:
         matching = [leaf for leaf in self._unreviewed if leaf.ref is not None and leaf.ref == review.ref]
         self._unreviewed = [leaf for leaf in self._unreviewed if leaf not in matching]
         for leaf in matching:
-            if review.time - leaf.time > self._within:
+            if review.time > self._due(leaf):
                 yield self._late(leaf, "break-glass was reviewed too late")
+
+    def _due(self, leaf: AuditLeaf) -> datetime:
+        return leaf.time + self._within.get(leaf.policy or "", REVIEW_WITHIN)
 
     def _orphan(self, leaf: AuditLeaf, message: str) -> Finding:
         return Finding(FindingKind.RECEIPT_WITHOUT_RELEASE, message, seq=leaf.seq)

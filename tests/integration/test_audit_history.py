@@ -83,7 +83,7 @@ async def release(world: World, number: int) -> None:
 
 async def exported(world: World, folder: Path, **checks: int) -> CheckReport:
     await write_export(world, folder)
-    return check_export(folder, world.clock.now, anchor=ANCHOR, **checks)
+    return check_export(folder, anchor=ANCHOR, **checks)
 
 
 def found(report: CheckReport) -> list[tuple[str, int | None]]:
@@ -141,18 +141,18 @@ async def test_no_registry_can_be_left_out_added_or_put_earlier(world: World, tm
         await write_export(world, tmp_path / f"without {number}")
         without("registries.jsonl", number)(tmp_path / f"without {number}")
         resigned(tmp_path / f"without {number}")
-        report = check_export(tmp_path / f"without {number}", world.clock.now, anchor=ANCHOR)
+        report = check_export(tmp_path / f"without {number}", anchor=ANCHOR)
         assert {item.kind for item in report.findings} & {"trust", "untrusted"}, number
     await write_export(world, tmp_path / "more")
     lines = (tmp_path / "more" / "registries.jsonl").read_bytes().splitlines(keepends=True)
     (tmp_path / "more" / "registries.jsonl").write_bytes(b"".join([*lines, lines[-1]]))
     resigned(tmp_path / "more")
-    report = check_export(tmp_path / "more", world.clock.now, anchor=ANCHOR)
+    report = check_export(tmp_path / "more", anchor=ANCHOR)
     assert ("trust", None) in found(report)
     empty = canonical_json({"envelope": "", "root": 2}) + b"\n"
     (tmp_path / "more" / "registries.jsonl").write_bytes(b"".join([*lines, empty]))
     resigned(tmp_path / "more")
-    assert found(check_export(tmp_path / "more", world.clock.now, anchor=ANCHOR)) == [("untrusted", None)]
+    assert found(check_export(tmp_path / "more", anchor=ANCHOR)) == [("untrusted", None)]
 
 
 async def test_a_release_while_the_registry_had_expired(world: World, tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -267,12 +266,11 @@ async def test_nodes_cosign_a_real_broker_as_it_works(tmp_path: Path) -> None:
 
 def check_an_export(folder: Path, anchor: str) -> None:
     """Sound as it is, with two witnesses; and not sound after any change to what the broker said."""
-    now = datetime.now(UTC)
-    report = check_export(folder, now, anchor=anchor, witnesses=2)
+    report = check_export(folder, anchor=anchor, witnesses=2)
     assert report.findings == () and report.of_broker and report.size > 0
     said = CliRunner().invoke(audit_app, ["verify", str(folder), "--witnesses", "2"])
     assert said.exit_code == 0 and "Audit log of the broker, as police was shown it," in said.output
-    assert {item.kind for item in check_export(folder, now, anchor=anchor, witnesses=3).findings} == {
+    assert {item.kind for item in check_export(folder, anchor=anchor, witnesses=3).findings} == {
         "unwitnessed-head"
     }
     leaves = (folder / LEAVES).read_bytes()
@@ -287,6 +285,6 @@ def check_an_export(folder: Path, anchor: str) -> None:
         ([first, another, *rest], "root-mismatch"),
     ):
         (folder / LEAVES).write_bytes(b"".join(changed))
-        kinds = {item.kind for item in check_export(folder, now, anchor=anchor).findings}
+        kinds = {item.kind for item in check_export(folder, anchor=anchor).findings}
         assert {"altered-file", kind} <= kinds, (kind, kinds)
     (folder / LEAVES).write_bytes(leaves)
