@@ -43,6 +43,7 @@ from policies.signing import CLOCK_SKEW
 _SEALED_LINE = re.compile(rb'\{"sealed":"([A-Za-z0-9_-]+)","seq":(0|[1-9][0-9]{0,17})\}\n')
 _ABOUT_POLICIES = frozenset(
     {
+        AuditAction.DISCLOSURE_DECIDED,
         AuditAction.DISCLOSURE_RELEASED,
         AuditAction.POLICY_ACCEPTED,
         AuditAction.POLICY_SUSPENDED,
@@ -247,7 +248,7 @@ def _checkpoints(folder: Path, found: _Found) -> Iterator[bytes]:
 
 
 def _check_details(folder: Path, history: PolicyHistory, found: _Found) -> None:
-    """Each entry's sealed details are its own, and each release was under a policy in force."""
+    """Each entry's sealed details are its own, and each decision was under a policy in force."""
     sealed = _sealed(folder, found)
     for seq, data in enumerate(_leaves(folder)):
         details = next(sealed, None)
@@ -282,7 +283,7 @@ def _check_policy(data: bytes, seq: int, history: PolicyHistory, found: _Found) 
     except AuditError:
         return
     history.note(leaf)
-    if leaf.action is AuditAction.DISCLOSURE_RELEASED:
+    if leaf.action in (AuditAction.DISCLOSURE_DECIDED, AuditAction.DISCLOSURE_RELEASED):
         for message in history.objections(leaf):
             found.add("policy-not-in-force", message, seq)
 

@@ -1,8 +1,9 @@
 """The policies in an audit export: was the one that decided fully signed, in time, and not stopped just then?
 
 The log says when this node learned of each suspension, revocation and reactivation; the documents beside it
-hold the signed events in the same order. Each event is judged when its entry comes, and each release by the
-events and newer versions that were in the log before it: by the registry of that entry, as the node did.
+hold the signed events in the same order. Each event is judged when its entry comes, and each decision and
+release by the events and newer versions that were in the log before it: by the registry of that entry, as the
+node did.
 """
 
 from __future__ import annotations
@@ -92,26 +93,27 @@ class PolicyHistory:
                 self.complain("policy-event", problem, leaf.seq)
 
     def objections(self, decision: AuditLeaf) -> Iterator[str]:
-        """Why the policy of a release was not good for it."""
+        """Why the policy of a decision or a release was not good for it."""
+        what = "released" if decision.action is AuditAction.DISCLOSURE_RELEASED else "decided"
         held = self.held.get(decision.policy or "")
         if held is None:
-            yield "something was released under a policy that the export does not hold"
+            yield f"something was {what} under a policy that the export does not hold"
             return
         registry = self.trust.registry_at(decision.seq)
         if registry is None or decision.time >= registry.expires:
-            yield "something was released while no registry was in force"
+            yield f"something was {what} while no registry was in force"
             return
         unsigned = self._unsigned(held, registry, decision)
         if unsigned:
-            yield f"something was released under a policy that is not fully signed: {unsigned}"
+            yield f"something was {what} under a policy that is not fully signed: {unsigned}"
             return
         if held.noted > len(held.events):
-            yield "events of the policy of a release are missing from the export"
+            yield "events of the policy of a decision are missing from the export"
             return
         stage = self._stage(held, registry, decision)
         if stage is not Stage.ACTIVE or not held.policy.in_force(decision.time):
             word = stage.value if stage is not Stage.ACTIVE else "out of its time"
-            yield f"something was released under a policy that was {word}"
+            yield f"something was {what} under a policy that was {word}"
 
     def unlogged(self) -> Iterator[str]:
         """Events in the documents that the log does not know."""

@@ -100,9 +100,9 @@ async def _append(store: NodeStore, log: AuditLog, entries: int) -> float:
     for first in range(0, entries, BATCH):
         items = [
             Append(
-                AuditAction.DISCLOSURE_DECIDED,
+                AuditAction.DISCLOSURE_REFUSED,
                 "haven-charity.caseworker",
-                {"outcome": "released", "fields": 12},
+                {"outcome": "refused", "fields": 12},
                 SubjectId(f"HVN-{number % max(1, entries // 20)}"),
             )
             for number in range(first, min(entries, first + BATCH))

@@ -139,8 +139,8 @@ def verify_log(
 ) -> LogReport:
     """Check a whole log: `leaves` are the leaf bytes in order, `checkpoints` the signed notes in any order.
 
-    `now` (UTC) is the moment up to which the log is known; `review_within` says by the hash of a policy in which
-    time it wants break-glass reviewed.
+    `now` (UTC) is the moment up to which the log is known; `review_within` says by the hash of a policy in
+    which time it wants break-glass reviewed.
 
     Covers the form, order and origin of leaves, the signature of every checkpoint and the tree head at
     each, forks, leaves that no checkpoint covers, witnesses of the newest head, break-glass not reviewed in

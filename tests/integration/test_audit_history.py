@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import shutil
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -13,20 +15,26 @@ from agency_node.audit import witness_name
 from agency_node.audit_check import CheckReport, check_export
 from agency_node.trust import keep_accepted
 from crypto.audit import AuditAction
-from crypto.canonical import canonical_json
+from crypto.canonical import JsonValue, b64u, canonical_json
 from crypto.checkpoint import cosign
-from policies.ids import AgencyId, Hash256
+from crypto.envelope import Envelope
+from policies.codec import open_document
+from policies.ids import AgencyId, Hash256, Prose
+from policies.lifecycle import sign_event
 from policies.registry import Registry
+from policies.statements import PolicyAction, PolicyEvent
 from policies.trust import TrustedRegistry
+from policies.vocabulary import OfficerRole
 from tests.integration.test_node_audit_export import (
     ANCHOR,
     SIM,
+    edited,
     enrol,
     resigned,
     without,
     write_export,
 )
-from tests.simulator.disclosure_nodes import World, make_world
+from tests.simulator.disclosure_nodes import POLICY_SIGNERS, World, make_world
 from tests.simulator.policies import CARE, POLICE, key_of
 
 RELEASED = AuditAction.DISCLOSURE_RELEASED
@@ -46,10 +54,7 @@ async def renew(world: World, registry: Registry, *roots: int) -> None:
     async with care.store.transaction() as tx:
         first, held = await tx.trust.roots(), await tx.trust.registry()
         assert held is not None
-        trusted = TrustedRegistry.from_anchor(first[0], Hash256(ANCHOR))
-        for envelope in first[1:]:
-            trusted = trusted.update_root(envelope)
-        trusted = trusted.recall_registry(held, world.clock.now)
+        trusted = TrustedRegistry.replayed(Hash256(ANCHOR), first, held, world.clock.now)
         for version in roots:
             envelope = SIM.root_signed(SIM.root(version=version)).to_bytes()
             trusted = trusted.update_root(envelope)
@@ -81,9 +86,9 @@ async def release(world: World, number: int) -> None:
         await world.care.log.append(tx, RELEASED, actor="care", body={}, policy=world.policy_hash, ref=ref)
 
 
-async def exported(world: World, folder: Path, **checks: int) -> CheckReport:
+async def exported(world: World, folder: Path, witnesses: int | None = None) -> CheckReport:
     await write_export(world, folder)
-    return check_export(folder, anchor=ANCHOR, **checks)
+    return check_export(folder, anchor=ANCHOR, witnesses=witnesses)
 
 
 def found(report: CheckReport) -> list[tuple[str, int | None]]:
@@ -172,3 +177,116 @@ async def test_a_log_that_began_before_entries_named_their_registries(world: Wor
         await care.log.append(tx, AuditAction.REGISTRY_ACCEPTED, actor="care", body={})
     report = await exported(world, tmp_path / "mixed")
     assert found(report) == [("trust", 2)]
+
+
+# -- events of a policy
+
+
+def event(
+    world: World, act: PolicyAction, person: str, sequence: int, role: OfficerRole = OfficerRole.SIRO
+) -> bytes:
+    organisation = AgencyId(person.partition(".")[0])
+    made = PolicyEvent(
+        world.policy.id,
+        Hash256(world.policy_hash),
+        sequence,
+        act,
+        organisation,
+        role,
+        world.clock.now,
+        Prose("So be it."),
+    )
+    return sign_event(made, key_of(person)).to_bytes()
+
+
+async def take(world: World, *events: bytes) -> None:
+    """The node takes events in, each with its entry; a minute passes."""
+    registry = world.registries.registry
+    async with world.care.store.transaction() as tx:
+        for item in events:
+            await world.care.book.accept_event(tx, world.policy_hash, item, registry, world.clock.now)
+    world.clock.advance(minutes=1)
+
+
+async def decide(world: World) -> None:
+    async with world.care.store.transaction() as tx:
+        decided = AuditAction.DISCLOSURE_DECIDED
+        await world.care.log.append(tx, decided, actor="care", body={}, policy=world.policy_hash)
+
+
+def agreeing(world: World, sequence: int) -> list[bytes]:
+    return [
+        event(world, PolicyAction.REACTIVATE, person, sequence, role) for person, _, role in POLICY_SIGNERS
+    ]
+
+
+async def stopped_and_resumed(world: World) -> None:
+    """Entries: 1 decided; 2 suspended; 3 decided; 4-8 reactivated; 9 decided; 10 revoked; 11 decided."""
+    await decide(world)
+    await take(world, event(world, PolicyAction.SUSPEND, "nhs.siro", 0))
+    await decide(world)
+    await take(world, *agreeing(world, 1))
+    await decide(world)
+    await take(world, event(world, PolicyAction.REVOKE, "care.siro", 0))
+    await decide(world)
+
+
+async def test_each_decision_is_judged_by_the_events_before_it(world: World, tmp_path: Path) -> None:
+    await stopped_and_resumed(world)
+    report = await exported(world, tmp_path / "export")
+    assert [(item.seq, item.message) for item in report.findings] == [
+        (3, "something was decided under a policy that was suspended"),
+        (11, "something was decided under a policy that was revoked"),
+    ]
+
+
+async def test_events_that_do_not_fit_their_entries(world: World, tmp_path: Path) -> None:
+    await stopped_and_resumed(world)
+    await write_export(world, tmp_path / "whole")
+
+    def after(change: Callable[[list[JsonValue]], None]) -> list[tuple[str, int | None]]:
+        folder = tmp_path / "changed"
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(tmp_path / "whole", folder)
+        lines = (folder / "documents.jsonl").read_bytes().splitlines()
+        (number,) = (number for number, line in enumerate(lines) if b"sharing-policy" in line)
+        edited("documents.jsonl", number, lambda line: change(cast("list[JsonValue]", line["events"])))(
+            folder
+        )
+        resigned(folder)
+        return found(check_export(folder, anchor=ANCHOR))
+
+    assert ("policy-event", 10) in after(lambda events: cast("None", events.pop()))
+    assert ("policy-event", 2) in after(lambda events: events.reverse())
+    forged = sign_event(
+        open_document(PolicyEvent, Envelope.from_bytes(event(world, PolicyAction.SUSPEND, "nhs.siro", 0))),
+        key_of("nobody"),
+    )
+    assert ("policy-event", 2) in after(lambda events: events.__setitem__(0, b64u(forged.to_bytes())))
+    investigator = event(world, PolicyAction.SUSPEND, "nhs.investigator", 0, OfficerRole.INVESTIGATOR)
+    assert ("policy-event", 2) in after(lambda events: events.__setitem__(0, b64u(investigator)))
+
+
+async def test_a_stop_counts_after_its_officer_was_dropped_and_a_resumption_does_not(
+    world: World, tmp_path: Path
+) -> None:
+    await take(world, event(world, PolicyAction.SUSPEND, "police.privacy", 0, OfficerRole.PRIVACY_OFFICER))
+    await renew(world, next_registry(world, without=["police.privacy"]))
+    await decide(world)
+    await take(world, *agreeing(world, 1))
+    await decide(world)
+    report = await exported(world, tmp_path / "export")
+    assert found(report) == [("policy-not-in-force", 3)] and "suspended" in report.findings[0].message
+
+
+async def test_decisions_and_entries_about_policies_that_are_not_there(world: World, tmp_path: Path) -> None:
+    async with world.care.store.transaction() as tx:
+        for action in (
+            AuditAction.DISCLOSURE_DECIDED,
+            AuditAction.POLICY_ACCEPTED,
+            AuditAction.POLICY_SUSPENDED,
+            AuditAction.DISCLOSURE_REFUSED,
+        ):
+            await world.care.log.append(tx, action, actor="care", body={}, policy="c" * 64)
+    report = await exported(world, tmp_path / "export")
+    assert found(report) == [("policy-not-in-force", 1), ("documents", 2), ("documents", 3)]

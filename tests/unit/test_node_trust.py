@@ -144,11 +144,9 @@ async def test_enrolling_again_never_goes_back(store: NodeStore) -> None:
     trust, _ = await keeper(store)
     await trust.offer([SIM.root_signed(SIM.root(version=2)).to_bytes()], signed(SIM.registry(version=5)))
     with pytest.raises(RollbackError):
-        await begin_trust(
-            store, ANCHOR, [ROOT.to_bytes()], signed(SIM.registry(version=3)), NOW, lambda _: None
-        )
+        await begin(store, [ROOT.to_bytes()], signed(SIM.registry(version=3)))
     newer = signed(SIM.registry(version=6))
-    assert (await begin_trust(store, ANCHOR, [ROOT.to_bytes()], newer, NOW, lambda _: None)).version == 6
+    await begin(store, [ROOT.to_bytes()], newer)
     again, _ = await keeper(store)
     assert (again.root_version, again.registry(NOW).version) == (2, 6)
 
@@ -160,9 +158,7 @@ async def test_enrolling_again_refuses_root_keys_that_were_replaced(store: NodeS
     root = SIM.root_signed(second, ["root.ada", "root.bob", *new]).to_bytes()
     await trust.offer([root], signed(SIM.registry(version=5), *new))
     with pytest.raises(ThresholdError):
-        await begin_trust(
-            store, ANCHOR, [ROOT.to_bytes()], signed(SIM.registry(version=9)), NOW, lambda _: None
-        )
+        await begin(store, [ROOT.to_bytes()], signed(SIM.registry(version=9)))
     again, _ = await keeper(store)
     assert again.registry(NOW).version == 5
 
