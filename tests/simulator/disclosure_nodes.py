@@ -282,11 +282,17 @@ class World:
         self, request_id: str, node: SimNode, officer: str, role: str, decision: str = "approve"
     ) -> str:
         """An officer approves or rejects at a node; returns the request's state there."""
+        signed = await self.signed_approval(request_id, node, officer, role, decision)
+        return await node.disclosure.submit_approval(signed)
+
+    async def signed_approval(
+        self, request_id: str, node: SimNode, officer: str, role: str, decision: str = "approve"
+    ) -> bytes:
+        """An approval or rejection that an officer has signed and not handed in."""
         prepared = await node.disclosure.prepare_approval(
             request_id, decision, "Necessary and proportionate.", officer, role
         )
-        envelope = sign_envelope(prepared.payload_type, prepared.payload, [key_of(officer)])
-        return await node.disclosure.submit_approval(envelope.to_bytes())
+        return sign_envelope(prepared.payload_type, prepared.payload, [key_of(officer)]).to_bytes()
 
     async def order(
         self,

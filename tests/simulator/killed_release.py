@@ -1,8 +1,12 @@
-"""Kills a node at every step of a release, then lets it start again; run as a process of its own.
+"""Kills a node at every step of something that it does, then lets it do that once more.
 
-`python -m tests.simulator.killed_release FOLDER`: FOLDER/n/killed/care.db is what a kill -9 before the
-n-th statement (or commit) left behind, and FOLDER/n/again/care.db what became of it when the broker delivered
-the message once more. Prints how many steps there were.
+`kill_at_every_step(FOLDER, SCENE)` leaves in the folder, each with the node's database in it: `start`, where
+the scene begins; `finished`, where nobody killed the node; `n/killed`, what a kill -9 before the n-th
+statement (or commit) left behind; and `n/again`, what became of that when the same came once more. Where a
+kill left what the one before it had left, byte for byte, there is no `n/again`: the node would do the same.
+Once something has happened there is one for every fifth step only.
+
+It forks, and so must run in a process that has no other threads.
 """
 
 from __future__ import annotations
@@ -11,41 +15,78 @@ import asyncio
 import os
 import shutil
 import signal
-import sys
+import sqlite3
+from contextlib import closing, suppress
+from multiprocessing import get_context
 from pathlib import Path
 
 from sqlalchemy import event
 
 import protos  # noqa: F401 - before anything imports grpc
 from agency_node.disclosure.context import DisclosureSettings
-from protos.wire.relay import IncomingMessage
-from tests.simulator.disclosure_nodes import AcknowledgingRelay, SimNode, World, make_world, open_node
+from protos.wire.errors import RefusedError
+from tests.simulator.disclosure_nodes import open_node
+from tests.simulator.release_scenes import SCENES, Scene
 
-MOST_STEPS = 200
-#: At each of so many steps the node is started again.
+MOST_STEPS = 300
 AGAIN_EVERY = 5
 
 
-async def question(folder: Path) -> tuple[World, IncomingMessage]:
-    """A world in which a request has reached the broker, and the message with it."""
-    world = await make_world(folder)
-    caught: list[IncomingMessage] = []
-    await world.ask()
-    await world.deliver(lambda message: caught.append(message))
-    await world.close()
-    return world, caught[0]
+def kill_at_every_step(folder: Path, name: str) -> None:
+    """See the module."""
+    start = folder / "start"
+    start.mkdir()
+    scene = asyncio.run(SCENES[name](start))
+    finished = folder / "finished"
+    shutil.copytree(start, finished)
+    if _forked(scene, finished, None) != 0:
+        raise AssertionError("what nobody kills must not fail")
+    before, untouched = None, content(start / f"{scene.agency}.db")
+    for step in range(1, MOST_STEPS):
+        killed, again = folder / str(step) / "killed", folder / str(step) / "again"
+        shutil.copytree(start, killed)
+        if _forked(scene, killed, step) == 0:
+            shutil.rmtree(folder / str(step))
+            return
+        shutil.copytree(killed, again)
+        left = content(killed / f"{scene.agency}.db")
+        if left == before or (before not in (None, untouched) and step % AGAIN_EVERY):
+            shutil.rmtree(again)
+        elif _forked(scene, again, None, refusable=True) != 0:
+            raise AssertionError(f"after a kill at step {step} it failed")
+        before = left
+    raise AssertionError("there are fewer steps than that")
 
 
-async def take(world: World, folder: Path, message: IncomingMessage, kill_at: int | None) -> None:
-    """Lets social care's node in `folder` take the message, and kills the process at a step."""
-    node: SimNode = open_node(
-        folder,
-        world.care.keys,
-        world.clock,
-        world.registries,
-        DisclosureSettings(answer_seconds=0),
-        world.care.records,
-    )
+def content(database: Path) -> str:
+    """Everything in a database, as SQL."""
+    with closing(sqlite3.connect(database)) as connection:
+        return "\n".join(connection.iterdump())
+
+
+def _forked(scene: Scene, folder: Path, kill_at: int | None, *, refusable: bool = False) -> int:
+    """Runs the scene in a process of its own; 0 unless it was killed.
+
+    Raises:
+        AssertionError: it failed.
+    """
+    child = get_context("fork").Process(target=_run, args=(scene, folder, kill_at, refusable))
+    child.start()
+    child.join()
+    if child.exitcode not in (0, -signal.SIGKILL):
+        raise AssertionError(f"ended with {child.exitcode}")
+    return child.exitcode
+
+
+def _run(scene: Scene, folder: Path, kill_at: int | None, refusable: bool) -> None:
+    with suppress(*([RefusedError] if refusable else [])):
+        asyncio.run(_act(scene, folder, kill_at))
+
+
+async def _act(scene: Scene, folder: Path, kill_at: int | None) -> None:
+    world, before = scene.world, scene.world.nodes[scene.agency]
+    settings = DisclosureSettings(answer_seconds=0)
+    node = open_node(folder, before.keys, world.clock, world.registries, settings, before.records)
     steps = 0
 
     def step(*_args: object) -> None:
@@ -56,37 +97,8 @@ async def take(world: World, folder: Path, message: IncomingMessage, kill_at: in
 
     event.listen(node.store.engine.sync_engine, "before_cursor_execute", step)
     event.listen(node.store.engine.sync_engine, "commit", step)
-    await node.mailbox.take(AcknowledgingRelay(), message)
-    step()
-    await node.store.close()
-
-
-def forked(world: World, folder: Path, message: IncomingMessage, kill_at: int | None) -> bool:
-    """Runs `take` in a process of its own; whether it was killed."""
-    child = os.fork()
-    if child == 0:
-        asyncio.run(take(world, folder, message, kill_at))
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    return os.WIFSIGNALED(status)
-
-
-def main(folder: Path) -> int:
-    """See the module; returns the number of steps at which the node was killed."""
-    start = folder / "start"
-    start.mkdir()
-    world, message = asyncio.run(question(start))
-    for step in range(1, MOST_STEPS):
-        killed, again = folder / str(step) / "killed", folder / str(step) / "again"
-        shutil.copytree(start, killed)
-        if not forked(world, killed, message, step):
-            shutil.rmtree(folder / str(step))
-            return step - 1
-        if step % AGAIN_EVERY == 0:
-            shutil.copytree(killed, again)
-            forked(world, again, message, None)
-    raise AssertionError("a release has fewer steps than that")
-
-
-if __name__ == "__main__":
-    print(main(Path(sys.argv[1])))
+    try:
+        await scene.act(node)
+        step()
+    finally:
+        await node.store.close()
