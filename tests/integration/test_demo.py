@@ -88,6 +88,41 @@ def test_servers_end_with_a_demonstration_that_is_killed(short_folder: Path) -> 
     _until(lambda: not _running(short_folder))
 
 
+@pytest.mark.timeout(280)
+def test_kept_its_servers_answer_until_it_is_ended(short_folder: Path) -> None:
+    kept, output = short_folder / "kept", short_folder / "output"
+    environment = {**os.environ, "TMPDIR": str(short_folder), "COLUMNS": "160"}
+    with output.open("wb") as file:
+        demonstration = subprocess.Popen(
+            [sys.executable, "-m", "tallystick", "demo", "--people", str(PEOPLE), "--keep", str(kept)],
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env=environment,
+        )
+    try:
+        _until(
+            lambda: demonstration.poll() is not None or "node documents" in output.read_text(),
+            seconds=200,
+        )
+        commands = re.findall(r"^  tallystick (.+)$", output.read_text(), re.MULTILINE)
+        assert len(commands) == 3, output.read_text()
+        for command in commands:
+            subprocess.run(
+                [sys.executable, "-m", "tallystick", *command.split()],
+                stdout=subprocess.DEVNULL,
+                check=True,
+                env=environment,
+            )
+        demonstration.terminate()
+        assert demonstration.wait(timeout=60) == 130
+    finally:
+        demonstration.kill()
+        demonstration.wait()
+    assert "all servers have ended" in output.read_text()
+    _until(lambda: not _running(short_folder))
+    assert list(kept.glob("audit/*"))
+
+
 def _until(true: Callable[[], bool], seconds: float = 80.0) -> None:
     deadline = time.monotonic() + seconds
     while not true():
