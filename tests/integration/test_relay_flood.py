@@ -81,11 +81,10 @@ async def test_an_agency_cannot_stop_the_mail_of_another(
         await world.agree((POLICE, CARE))
         # about a linkage in which the sender takes no part: none waits
         agreement = Hash256(document_hash(real_agreement(world.federation, (POLICE, CARE))))
-        before = await waiting(world)
         await flood(world, *(junk(world, LINKAGE, agreement, 2) for _ in range(4)))
 
         async def dropped() -> bool:
             return (await refusals(world)).count(str(ErrorCode.NOT_A_PARTICIPANT)) == 4
 
         await until(dropped)
-        assert await waiting(world) == before
+        await until(let_go)  # what the honest agencies tell each other passes meanwhile
