@@ -13,7 +13,6 @@ from agency_node.rpc.ports import OrderDraft
 from agency_node.subjects import SubjectId
 from crypto.envelope import sign_envelope
 from policies.agreement import SubjectType
-from policies.sharing import SharingPolicy
 from protos.wire.errors import ErrorCode, RefusedError
 from tests.simulator.disclosure_nodes import (
     SUSAN_AT_CARE,
@@ -21,10 +20,9 @@ from tests.simulator.disclosure_nodes import (
     World,
     make_world,
 )
-from tests.simulator.policies import key_of, sample_policy
+from tests.simulator.policies import key_of, sampled
 
 PRIVACY = ("care.privacy", "privacy_officer")
-TOKEN_AT_CARE = b"T" * 16
 
 
 @pytest.fixture
@@ -32,14 +30,6 @@ async def world() -> AsyncIterator[World]:
     made = await make_world(policy=sampled(0))
     yield made
     await made.close()
-
-
-def sampled(percent: int) -> SharingPolicy:
-    return sample_policy(safeguards=replace(sample_policy().safeguards, review_sample_percent=percent))
-
-
-async def state(world: World, request_id: str) -> str:
-    return (await world.police.disclosure.get_request(request_id)).summary.state
 
 
 async def test_the_requester_refuses_an_officer_with_a_conflict(world: World) -> None:

@@ -13,7 +13,6 @@ from agency_node.rpc.ports import EmergencyClaim
 from crypto.audit import AuditAction
 from policies.disclosure import BreakGlass
 from policies.ids import Line, Prose
-from policies.sharing import SharingPolicy
 from policies.vocabulary import OfficerRole
 from protos.wire.errors import ErrorCode, RefusedError
 from tests.integration.test_disclosure_flow import values
@@ -24,10 +23,9 @@ from tests.simulator.disclosure_nodes import (
     make_world,
     record,
 )
-from tests.simulator.policies import POLICE, officer, sample_policy
+from tests.simulator.policies import POLICE, officer, sample_policy, sampled
 
 PRIVACY = ("care.privacy", "privacy_officer")
-TOKEN_AT_CARE = b"T" * 16
 
 
 @pytest.fixture
@@ -35,10 +33,6 @@ async def world() -> AsyncIterator[World]:
     made = await make_world(policy=sampled(0))
     yield made
     await made.close()
-
-
-def sampled(percent: int) -> SharingPolicy:
-    return sample_policy(safeguards=replace(sample_policy().safeguards, review_sample_percent=percent))
 
 
 async def state(world: World, request_id: str) -> str:

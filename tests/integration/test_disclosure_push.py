@@ -11,7 +11,6 @@ import pytest
 from agency_node.disclosure.messages import PushEvidence
 from agency_node.subjects import SubjectId
 from policies.ids import Hash256
-from policies.sharing import SharingPolicy
 from protos.wire.errors import ErrorCode, RefusedError
 from protos.wire.linkage import Link, LinkEvent, LinkEventKind, Strength
 from protos.wire.relay import IncomingMessage, ToAgency
@@ -25,7 +24,7 @@ from tests.simulator.disclosure_nodes import (
     make_world,
     record,
 )
-from tests.simulator.policies import CARE, LINKAGE, POLICE, sample_policy
+from tests.simulator.policies import CARE, LINKAGE, POLICE, sampled
 
 PRIVACY = ("care.privacy", "privacy_officer")
 TOKEN_AT_CARE = b"T" * 16
@@ -36,14 +35,6 @@ async def world() -> AsyncIterator[World]:
     made = await make_world(policy=sampled(0))
     yield made
     await made.close()
-
-
-def sampled(percent: int) -> SharingPolicy:
-    return sample_policy(safeguards=replace(sample_policy().safeguards, review_sample_percent=percent))
-
-
-async def state(world: World, request_id: str) -> str:
-    return (await world.police.disclosure.get_request(request_id)).summary.state
 
 
 async def told(world: World) -> None:

@@ -5,7 +5,7 @@ Keys come from fixed seeds, so that everything signed here is the same on every 
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 
 from crypto.envelope import Envelope, sign_envelope
@@ -347,3 +347,9 @@ def template_values(text: str) -> dict[str, str]:
         agency_name, _, ending = name.partition("_")
         values[name] = fixed.get(name) or endings.get(ending, agency_name).format(agency_name)
     return values
+
+
+def sampled(percent: int) -> SharingPolicy:
+    """The sample policy with another share of automatic releases for supervisors to look at."""
+    policy = sample_policy()
+    return replace(policy, safeguards=replace(policy.safeguards, review_sample_percent=percent))
