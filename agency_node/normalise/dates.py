@@ -96,6 +96,8 @@ class DateReading:
 def normalise_date(text: str, rule: DateRule | None = None) -> Outcome:
     """``YYYY-MM-DD``, or "" with the reason; idempotent. A partial date gives "" here."""
     reading = read_date(text, rule or DateRule())
+    if reading.iso and reading.iso != text and not reading.reasons:
+        return Outcome(reading.iso, (Reason.REFORMATTED,))
     return Outcome(reading.iso, reading.reasons) if reading.iso or reading.reasons else MISSING
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from agency_node.normalise import (
@@ -149,6 +149,7 @@ def test_normalising_twice_is_normalising_once(name: str, text: str, rules: Norm
 @pytest.mark.parametrize("name", sorted(NORMALISERS))
 @settings(max_examples=200, deadline=None)
 @given(text=_TEXT)
+@example(text="18900102")
 def test_a_value_is_lost_only_with_a_reason(name: str, text: str) -> None:
     outcome = normalise_field(name, text, NormaliseRules())
     if not outcome.value and text.strip():
