@@ -30,25 +30,10 @@ from crypto.checkpoint import (
 )
 from crypto.derive import frame, hkdf
 from crypto.errors import MerkleError
-from policies.ids import AgencyId, FederationId
+from policies.audit_names import log_origin
 
 #: Stands for "nobody" among the subjects: the key of entries that are about no subject.
 _LOG_ITSELF = ""
-
-
-def log_origin(federation: FederationId, agency: AgencyId) -> str:
-    """The name of an agency's audit log, as its checkpoints carry it."""
-    return f"{federation}/agency/{agency}/audit"
-
-
-def broker_log_origin(federation: FederationId) -> str:
-    """The name of the broker's audit log."""
-    return f"{federation}/broker/audit"
-
-
-def witness_name(federation: FederationId, agency: AgencyId) -> str:
-    """The name under which an agency cosigns the logs of others."""
-    return f"{federation}/agency/{agency}/witness"
 
 
 @dataclass(frozen=True, slots=True)

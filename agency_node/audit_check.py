@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from agency_node.audit import broker_log_origin, log_origin
-from agency_node.audit_export import (
+from agency_node.audit_files import ExportUnusableError, read_manifest, read_notes
+from agency_node.audit_heads import VOUCHED_WITHIN, Reach, Witnesses, read_heads
+from agency_node.audit_manifest import (
     CHECKPOINTS,
     FILES,
     LEAVES,
@@ -24,8 +25,6 @@ from agency_node.audit_export import (
     AuditManifest,
     is_witnessed_head,
 )
-from agency_node.audit_files import ExportUnusableError, read_manifest, read_notes
-from agency_node.audit_heads import VOUCHED_WITHIN, Reach, Witnesses, read_heads
 from agency_node.audit_policies import PolicyHistory
 from agency_node.audit_trust import TrustHistory, read_trust
 from crypto.audit import AuditAction, AuditLeaf
@@ -35,6 +34,7 @@ from crypto.checkpoint import SignedCheckpoint
 from crypto.envelope import require_signature
 from crypto.errors import AuditError, CanonicalError, CryptoError, SignatureError
 from crypto.keys import VerifyKey
+from policies.audit_names import broker_log_origin, log_origin
 from policies.codec import payload_type
 from policies.registry import Registry
 from policies.signing import CLOCK_SKEW

@@ -13,9 +13,9 @@ from typing import Annotated
 import typer
 
 from agency_node.audit_check import CheckReport, check_export
-from agency_node.audit_export import is_export_file
 from agency_node.audit_files import ExportUnusableError
 from agency_node.audit_heads import Reach
+from agency_node.audit_manifest import is_export_file
 from agency_node.disclosure.oversight_cli import about, erase
 from agency_node.disclosure.terminal import (
     CONFIG,

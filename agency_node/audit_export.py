@@ -1,33 +1,25 @@
-"""The audit log as a folder of files, for verification without a network or a node.
-
-=================================  ============================================================
-``leaves.jsonl``                   a leaf's bytes (canonical JSON) a line, in order
-``sealed.jsonl``                   ``{"seq":n,"sealed":base64url}`` a line: the encrypted details
-``checkpoints.jsonl``              ``{"note":text}`` a line: every signed head with its cosignatures
-``roots.jsonl``                    ``{"envelope":base64url}`` a line: the federation's roots, from the anchor
-``registries.jsonl``               ``{"envelope":base64url,"root":n}`` a line: each registry that was accepted
-``documents.jsonl``                ``{"document","events","hash","kind","statements"}`` a line: envelopes
-``witnessed/<agency>.checkpoint``  the newest head of that agency's log that this node cosigned
-``broker.checkpoint``              the same of the broker's log
-``manifest.json``                  `AuditManifest` in an envelope, signed by the node
-=================================  ============================================================
-
-The heads of others' logs are there where this node has cosigned any; with them those logs are checked
-(`agency_node.audit_heads`). The broker's log, as this agency is shown it, is exported in the same form; of
-its details, which only the broker can read, of documents and of other heads there are none in it.
-"""
+"""Writes an audit log, this node's or the broker's, as the files of `agency_node.audit_manifest`."""
 
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar
 
 from agency_node.audit import AuditLog
+from agency_node.audit_manifest import (
+    BROKER_HEAD,
+    CHECKPOINTS,
+    FILES,
+    LEAVES,
+    MANIFEST,
+    REGISTRIES,
+    ROOTS,
+    SEALED,
+    WITNESSED,
+    AuditManifest,
+)
 from agency_node.disclosure.broker_witness import broker_head_to_tell
 from agency_node.ports import NodeIdentity
 from agency_node.rpc.ports import BrokerLog
@@ -36,40 +28,10 @@ from crypto.canonical import JsonValue, b64u, canonical_json
 from crypto.checkpoint import parse_checkpoint
 from crypto.envelope import sign_envelope
 from policies.codec import payload_type, write
-from policies.ids import AgencyId, FederationId, Hash256, Line
+from policies.ids import Hash256, Line
 from protos.wire.documents import DocumentBundle
 
-MANIFEST = "manifest.json"
-LEAVES, SEALED, CHECKPOINTS = "leaves.jsonl", "sealed.jsonl", "checkpoints.jsonl"
-ROOTS, REGISTRIES, DOCUMENTS = "roots.jsonl", "registries.jsonl", "documents.jsonl"
-FILES = (LEAVES, SEALED, CHECKPOINTS, ROOTS, REGISTRIES, DOCUMENTS)
-WITNESSED, BROKER_HEAD = "witnessed", "broker.checkpoint"
-_WITNESSED_HEAD = re.compile(rf"{WITNESSED}/[a-z0-9-]{{1,63}}\.checkpoint|{re.escape(BROKER_HEAD)}")
 _PAGE = 2_000
-
-
-@dataclass(frozen=True, slots=True)
-class AuditManifest:
-    """`audit-export/v1`: what an export holds; `files` maps file names to SHA-256 (hex)."""
-
-    KIND: ClassVar[str] = "audit-export/v1"
-
-    federation: FederationId
-    agency: AgencyId
-    origin: Line
-    size: int
-    exported_at: datetime
-    files: Mapping[Line, Hash256]
-
-
-def is_witnessed_head(name: str) -> bool:
-    """Whether a file of an export holds a head of somebody else's log."""
-    return _WITNESSED_HEAD.fullmatch(name) is not None
-
-
-def is_export_file(name: str) -> bool:
-    """Whether a name is one that a file of an export may have."""
-    return name in (*FILES, MANIFEST) or is_witnessed_head(name)
 
 
 async def export_files(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from agency_node.audit_export import MANIFEST, AuditManifest
+from agency_node.audit_manifest import MANIFEST, AuditManifest
 from crypto.canonical import JsonValue, parse_canonical, require_object
 from crypto.envelope import Envelope
 from crypto.errors import CryptoError

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from agency_node.audit import log_origin, witness_name
-from agency_node.audit_export import CHECKPOINTS, AuditManifest, is_witnessed_head
 from agency_node.audit_files import ExportUnusableError, read_manifest, read_notes
+from agency_node.audit_manifest import CHECKPOINTS, AuditManifest, is_witnessed_head
 from agency_node.audit_trust import TrustHistory
 from crypto.audit_verify import LogTrust
 from crypto.canonical import sha256_hex
@@ -22,6 +21,7 @@ from crypto.checkpoint import SignedCheckpoint, claimed_times, parse_checkpoint,
 from crypto.envelope import require_signature
 from crypto.errors import CanonicalError, CheckpointError, CryptoError, SignatureError
 from crypto.keys import VerifyKey
+from policies.audit_names import log_origin, witness_name
 from policies.codec import payload_type
 from policies.registry import Registry
 

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from agency_node.audit_export import DOCUMENTS
+from agency_node.audit_manifest import DOCUMENTS
 from agency_node.audit_trust import TrustHistory
-from agency_node.documents import EVENT_ENTRIES
 from crypto.audit import AuditAction, AuditLeaf
 from crypto.canonical import parse_canonical, require_object, require_text, unb64u
 from crypto.envelope import Envelope
 from crypto.errors import CryptoError
+from policies.audit_names import EVENT_ENTRIES
 from policies.codec import open_document
 from policies.errors import DocumentError, LifecycleError, PolicyError
 from policies.lifecycle import Stage, apply_event, verify_event

@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from agency_node.audit_export import REGISTRIES, ROOTS, AuditManifest
 from agency_node.audit_files import ExportUnusableError, read_lines
-from agency_node.trust import trust_reference
+from agency_node.audit_manifest import REGISTRIES, ROOTS, AuditManifest
 from crypto.audit import AuditAction, AuditLeaf
 from crypto.audit_verify import FormerKey
 from crypto.canonical import require_integer, require_text, unb64u
 from crypto.envelope import Envelope
 from crypto.errors import AuditError, CryptoError
 from crypto.keys import VerifyKey
+from policies.audit_names import trust_reference
 from policies.codec import open_document
 from policies.errors import PolicyError, TrustError
 from policies.ids import Hash256, IdError

@@ -21,6 +21,7 @@ from crypto.audit import AuditAction
 from crypto.envelope import Envelope, sign_envelope
 from crypto.errors import CryptoError
 from policies.agreement import LinkageAgreement
+from policies.audit_names import EVENT_ENTRIES
 from policies.codec import open_document, payload_type, write
 from policies.errors import LifecycleError, PolicyError, QuorumNotMetError
 from policies.ids import AgencyId, Hash256, LinkageId
@@ -29,7 +30,7 @@ from policies.registry import Registry
 from policies.replay import state_after
 from policies.sharing import SharingPolicy
 from policies.signing import SignedDocument
-from policies.statements import PolicyAction, PolicyEvent
+from policies.statements import PolicyEvent
 from policies.status import (
     SNAPSHOT_LIFETIME,
     Ceiling,
@@ -46,12 +47,6 @@ from protos.wire.errors import ErrorCode, RefusedError
 
 _log = structlog.get_logger("documents")
 _Verified = TypeVar("_Verified", VerifiedAgreement, VerifiedPolicy)
-#: The audit entry that says that an event of a policy was taken in.
-EVENT_ENTRIES = {
-    PolicyAction.SUSPEND: AuditAction.POLICY_SUSPENDED,
-    PolicyAction.REVOKE: AuditAction.POLICY_REVOKED,
-    PolicyAction.REACTIVATE: AuditAction.POLICY_REACTIVATED,
-}
 
 
 @dataclass(frozen=True, slots=True)

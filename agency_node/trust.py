@@ -14,8 +14,9 @@ import structlog
 from agency_node.errors import NodeError
 from agency_node.ports import AuditSink, Clock
 from agency_node.store.store import NodeStore, NodeTransaction
-from crypto.audit import AuditAction, reference
+from crypto.audit import AuditAction
 from crypto.envelope import Envelope
+from policies.audit_names import trust_reference
 from policies.codec import open_document
 from policies.errors import TrustError
 from policies.ids import AgencyId, Hash256
@@ -104,12 +105,6 @@ class TrustKeeper:
         if self._trusted is None:
             raise AssertionError("TrustKeeper.load comes first")
         return self._trusted
-
-
-def trust_reference(trusted: TrustedRegistry) -> str:
-    """The `ref` of the audit entry that says that this root and this registry were accepted."""
-    registry = "" if trusted.registry_envelope is None else trusted.registry_envelope.digest
-    return reference(f"{trusted.root_envelope.digest}/{registry}")
 
 
 async def keep_accepted(

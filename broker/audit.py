@@ -25,20 +25,12 @@ from crypto.checkpoint import (
 )
 from crypto.errors import CheckpointError, MerkleError, SignatureError
 from crypto.keys import Signer, VerifyKey
+from policies.audit_names import broker_log_origin, witness_name
+from policies.ids import AgencyId, FederationId
 from protos.wire.errors import ErrorCode, RefusedError
 from protos.wire.limits import LIMITS
 
 Clock = Callable[[], datetime]
-
-
-def log_origin(federation: str) -> str:
-    """The name of the broker's log."""
-    return f"{federation}/broker/audit"
-
-
-def witness_name(federation: str, agency: str) -> str:
-    """The name under which an agency's node cosigns."""
-    return f"{federation}/agency/{agency}/witness"
 
 
 class AuditLog:
@@ -49,7 +41,7 @@ class AuditLog:
 
     def __init__(self, signer: Signer, federation: str, details_key: bytes, clock: Clock) -> None:
         self._signer = signer
-        self._federation = federation
+        self._federation = FederationId(federation)
         self._details_key = details_key
         self._clock = clock
 
@@ -61,7 +53,7 @@ class AuditLog:
     @property
     def origin(self) -> str:
         """The log's name."""
-        return log_origin(self._federation)
+        return broker_log_origin(self._federation)
 
     async def append(
         self,
@@ -123,7 +115,7 @@ class AuditLog:
         held = await tx.audit.checkpoint_at(size)
         if held is None:
             raise RefusedError(ErrorCode.INVALID_ARGUMENT, f"the log has no checkpoint of size {size}")
-        name = witness_name(self._federation, agency)
+        name = witness_name(self._federation, AgencyId(agency))
         try:
             cosignature = parse_cosignature(line.decode("utf-8"))
             if cosignature.name != name:

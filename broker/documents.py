@@ -15,12 +15,12 @@ from crypto.audit import AuditAction
 from crypto.envelope import Envelope
 from crypto.errors import CryptoError
 from policies.agreement import LinkageAgreement
+from policies.audit_names import EVENT_ENTRIES
 from policies.codec import open_document
 from policies.errors import DocumentError
 from policies.lifecycle import apply_event, verify_event
 from policies.registry import Registry
 from policies.sharing import SharingPolicy
-from policies.statements import PolicyAction
 from policies.status import StatusBook, StatusSnapshot
 from policies.succession import succeeds
 from policies.verified import verify_agreement, verify_policy
@@ -32,12 +32,6 @@ from protos.wire.limits import LIMITS
 OpenEpoch = Callable[[Transaction, Linkage], Awaitable[object]]
 #: Called after the documents that count may have changed.
 Changed = Callable[[], Awaitable[None]]
-
-_EVENT_ENTRIES = {
-    PolicyAction.SUSPEND: AuditAction.POLICY_SUSPENDED,
-    PolicyAction.REVOKE: AuditAction.POLICY_REVOKED,
-    PolicyAction.REACTIVATE: AuditAction.POLICY_REACTIVATED,
-}
 
 
 class DocumentService:
@@ -120,7 +114,7 @@ class DocumentService:
             verified = verify_event(envelope, policy, registry, self._clock())
             apply_event(state, verified, policy, registry, self._clock())
             await tx.documents.add_event(document_hash, event)
-            action = _EVENT_ENTRIES.get(verified.event.action)
+            action = EVENT_ENTRIES.get(verified.event.action)
             if action is not None:
                 body = {"id": document.subject, "officer": verified.signatory.person}
                 await self._audit.append(tx, action, body, actor=caller, policy=document_hash)

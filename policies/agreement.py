@@ -147,6 +147,7 @@ class LinkageAgreement:
     """`linkage-agreement/v1`."""
 
     KIND: ClassVar[str] = "linkage-agreement/v1"
+    READ_OFTEN: ClassVar[bool] = True
 
     federation: FederationId
     id: LinkageId

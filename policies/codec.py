@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from datetime import UTC, date, datetime
 from enum import StrEnum
-from functools import cache
+from functools import cache, lru_cache
 from typing import ClassVar, Protocol, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from crypto.canonical import JsonValue, canonical_json, parse_canonical
@@ -30,6 +30,8 @@ from policies.ids import IdError, Text
 
 MAX_DOCUMENT_BYTES = 4 * 1024 * 1024
 MAX_INT = 2**53
+#: What is remembered of kinds with `READ_OFTEN`: those that are read at every decision and name no subject.
+_REMEMBERED_DOCUMENTS, _REMEMBERED_BYTES = 256, 64 * 1024
 TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -74,11 +76,23 @@ def write(document: Document) -> bytes:
 
 def parse(kind: type[D], data: bytes) -> D:
     """The document in `data`; raises `DocumentError` unless `write` would give exactly `data`."""
+    if getattr(kind, "READ_OFTEN", False) and len(data) <= _REMEMBERED_BYTES:
+        return cast(D, _remembered(kind, data))
+    return _parsed(kind, data)
+
+
+def _parsed(kind: type[D], data: bytes) -> D:
     try:
         value = parse_canonical(data, max_bytes=MAX_DOCUMENT_BYTES)
     except CanonicalError as error:
         raise DocumentError(f"not a canonical {kind.KIND} document: {error}") from error
     return from_json(kind, value)
+
+
+@lru_cache(maxsize=_REMEMBERED_DOCUMENTS)
+def _remembered(kind: type[D], data: bytes) -> D:
+    """What depends on the bytes alone. Whether a signature counts never does, and is found out every time."""
+    return _parsed(kind, data)
 
 
 def to_json(document: Document) -> JsonValue:

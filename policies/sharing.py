@@ -17,6 +17,7 @@ class SharingPolicy:
     """`sharing-policy/v1`. `supersedes` is the document hash of the version that this one replaces."""
 
     KIND: ClassVar[str] = "sharing-policy/v1"
+    READ_OFTEN: ClassVar[bool] = True
 
     federation: FederationId
     id: PolicyId

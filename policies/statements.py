@@ -18,6 +18,7 @@ class SigningStatement:
     """`signing-statement/v1`."""
 
     KIND: ClassVar[str] = "signing-statement/v1"
+    READ_OFTEN: ClassVar[bool] = True
 
     document_hash: Hash256
     page_hash: Hash256
@@ -47,6 +48,7 @@ class PolicyEvent:
     """
 
     KIND: ClassVar[str] = "policy-event/v1"
+    READ_OFTEN: ClassVar[bool] = True
 
     policy: PolicyId
     document_hash: Hash256

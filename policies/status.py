@@ -43,6 +43,7 @@ class StatusSnapshot:
     """`policy-status/v1`, signed by the provider's node."""
 
     KIND: ClassVar[str] = "policy-status/v1"
+    READ_OFTEN: ClassVar[bool] = True
 
     federation: FederationId
     provider: AgencyId

@@ -85,4 +85,9 @@ def build(used: str | None) -> typer.Typer:
 def main() -> None:
     """Entry point of the console script `tallystick`."""
     words = [word for word in sys.argv[1:] if not word.startswith("-")]
+    if words:
+        from protos.wire.safelog import configure_logging
+
+        # A command says what it does itself; servers set their own logging from their configuration.
+        configure_logging(level="warning", json_lines=False)
     build(words[0] if words else None)()

@@ -18,7 +18,6 @@ from datetime import datetime
 
 import structlog
 
-from agency_node.audit import broker_log_origin, witness_name
 from agency_node.disclosure.context import DisclosureContext
 from agency_node.disclosure.supervision import Occasion, Supervision
 from agency_node.rpc.ports import BrokerLog
@@ -33,6 +32,7 @@ from crypto.checkpoint import (
 )
 from crypto.errors import CheckpointError
 from crypto.keys import VerifyKey
+from policies.audit_names import broker_log_origin, witness_name
 from policies.ids import AgencyId
 from protos.wire.errors import ErrorCode, RefusedError
 

@@ -29,7 +29,8 @@ from agency_node.disclosure.model import (
     StoredRelease,
     StoredRequest,
 )
-from agency_node.disclosure.orders import OVERSIGHT, Effect, OfficerOrder
+from agency_node.disclosure.order_service import Effect
+from agency_node.disclosure.orders import OVERSIGHT, OfficerOrder
 from agency_node.disclosure.received import Arrived, keep_release, require_keepable
 from agency_node.disclosure.retention import Retention
 from agency_node.disclosure.supervision import CONFLICT, Occasion, Supervision

@@ -18,7 +18,8 @@ from agency_node.disclosure.model import (
     StoredRelease,
     StoredRequest,
 )
-from agency_node.disclosure.orders import Effect, OfficerOrder
+from agency_node.disclosure.order_service import Effect
+from agency_node.disclosure.orders import OfficerOrder
 from agency_node.links import LinkNews
 from agency_node.mailbox import REMEMBERED, OpenedMessage
 from agency_node.store.store import NodeTransaction

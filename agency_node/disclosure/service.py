@@ -22,7 +22,8 @@ from agency_node.disclosure.model import (
     StoredRelease,
     StoredRequest,
 )
-from agency_node.disclosure.orders import Act, Orders
+from agency_node.disclosure.order_service import Orders
+from agency_node.disclosure.orders import Act
 from agency_node.disclosure.picture import picture_of
 from agency_node.disclosure.push import PUSHED_TIER, Pushing
 from agency_node.disclosure.pushed import PushedReleases

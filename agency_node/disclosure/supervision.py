@@ -16,7 +16,8 @@ import structlog
 from agency_node.disclosure.context import DisclosureContext
 from agency_node.disclosure.held import held_policy
 from agency_node.disclosure.model import Direction, StoredConflict, StoredRequest, SupervisionItem
-from agency_node.disclosure.orders import OVERSIGHT, Effect, OfficerOrder
+from agency_node.disclosure.order_service import Effect
+from agency_node.disclosure.orders import OVERSIGHT, OfficerOrder
 from agency_node.rpc.ports import ConflictSummary, SupervisionSummary
 from agency_node.store.store import NodeTransaction
 from agency_node.subjects import SubjectId

@@ -16,7 +16,6 @@ from typing import ClassVar
 
 import structlog
 
-from agency_node.audit import log_origin, witness_name
 from agency_node.disclosure.broker_witness import broker_head_to_tell, keep_told_head
 from agency_node.disclosure.context import DisclosureContext
 from agency_node.disclosure.supervision import Occasion, Supervision
@@ -33,6 +32,7 @@ from crypto.checkpoint import (
     verified_cosignatures,
 )
 from crypto.errors import CheckpointError, SignatureError
+from policies.audit_names import log_origin, witness_name
 from policies.codec import open_document
 from policies.ids import AgencyId, FieldValue, HexBytes
 from policies.registry import Agency, Registry

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from protos.wire.terminal import TerminalError, stop_on_error
+from tallystick.demo.servers import Servers
 
 demo_app = typer.Typer(
     invoke_without_command=True,
@@ -40,16 +41,17 @@ def demo(
         raise TerminalError(f"{keep} is not empty; choose a new folder")
     if keep is not None and len(str(keep.resolve())) > _LONGEST_FOLDER:
         raise TerminalError(f"{keep}: the path is too long for the nodes' sockets; choose a shorter one")
-    from tallystick.demo.show import run_demo
-
     signal.signal(signal.SIGTERM, _interrupt)
     try:
+        servers = Servers()  # they load, and compile the first time, beside what follows
+        from tallystick.demo.show import run_demo
+
         if keep is not None:
             keep.mkdir(parents=True, exist_ok=True)
-            asyncio.run(run_demo(keep.resolve(), people, seed, stay=True))
+            asyncio.run(run_demo(servers, keep.resolve(), people, seed, stay=True))
             return
         with tempfile.TemporaryDirectory(prefix="tallystick-demo-") as folder:
-            asyncio.run(run_demo(Path(folder), people, seed, stay=False))
+            asyncio.run(run_demo(servers, Path(folder), people, seed, stay=False))
     except KeyboardInterrupt:
         typer.echo("Stopped; all servers have ended.")
         raise typer.Exit(130) from None

@@ -6,8 +6,11 @@ code comes from numba's cache, or goes there the first time: once, and not in si
 
 from __future__ import annotations
 
+import gc
 import secrets
+from collections import deque
 from importlib import import_module
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated
 
@@ -21,7 +24,8 @@ from agency_node.encoding.subjects import EncodingReport, encode_subjects
 from agency_node.subjects import Identity, Subject, SubjectId
 from broker.matching.index import BitslicedIndex
 
-_SERVERS = ("agency_node.cli", "agency_node.app", "broker.cli", "broker.app")
+_FILTER_BYTES = 128
+_SERVERS = ("agency_node.cli", "agency_node.app", "broker.cli", "broker.app", "broker.matching.incremental")
 _NOBODY = Identity(
     {
         "given_names": "TEST",
@@ -54,6 +58,19 @@ def _load() -> None:
     for module in _SERVERS:
         import_module(module)
     typer.main.get_command(_options())(["--config", "x"], standalone_mode=False)
+    # Numba compiles on one core at a time: a second process fills its cache with the other half meanwhile.
+    other = get_context("fork").Process(target=_compare)
+    other.start()
+    _encode()
+    other.join()
+    _compare()
+    # What is loaded stays: nobody need look through it for garbage, six processes over.
+    gc.collect()
+    gc.freeze()
+
+
+def _encode() -> None:
+    """Compiles what encodes."""
     name = SubjectId("nobody")
     for subject_type in ("person", "place"):
         section = default_section(subject_type)
@@ -65,9 +82,13 @@ def _load() -> None:
             {name: secrets.token_bytes(16)},
             EncodingReport(),
         )
-        for chunk in rows:
-            for clks in chunk.clks.values():
-                BitslicedIndex.build(np.repeat(clks, 2, axis=0)).query(clks, 0.5)
+        deque(rows, maxlen=0)
+
+
+def _compare() -> None:
+    """Compiles what matches, or loads it from the cache."""
+    filters = np.full((2, _FILTER_BYTES), 0x55, np.uint8)
+    BitslicedIndex.build(filters).query(filters, 0.5)
 
 
 _load()

@@ -43,6 +43,7 @@ class Servers:
 
     def __init__(self) -> None:
         """Begins to load the program, beside whatever else is done until the first server starts."""
+        self.began = time.monotonic()
         self._context = get_context("forkserver")
         self._context.set_forkserver_preload(["tallystick.demo.preload"])
         forkserver.ensure_running()

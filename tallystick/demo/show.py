@@ -51,11 +51,10 @@ _TIER = 2
 _PLACES_PER_PERSON = 6
 
 
-async def run_demo(folder: Path, people: int, seed: int, *, stay: bool) -> None:
+async def run_demo(servers: Servers, folder: Path, people: int, seed: int, *, stay: bool) -> None:
     """Runs the whole job in `folder`; with `stay`, leaves the servers running until interrupted."""
     console = Console(highlight=False, soft_wrap=True)
-    began = time.monotonic()
-    with Servers() as servers:
+    with servers:
         heading(console, 1, f"Made-up people: about {people:,} for each of five agencies (seed {seed})")
         population = generate(people, seed)
         write_population(population, folder)
@@ -70,7 +69,7 @@ async def run_demo(folder: Path, people: int, seed: int, *, stay: bool) -> None:
             await _link(console, stage, clients, population)
             await _disclose(console, stage, clients)
             await _audit(console, stage, clients, folder)
-        console.print(f"\nDone in {time.monotonic() - began:.0f} s.")
+        console.print(f"\nDone in {time.monotonic() - servers.began:.0f} s.")
         if stay:
             await _stay(console, stage)
     if not stay:

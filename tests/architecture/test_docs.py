@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agency_node.audit_export import BROKER_HEAD, FILES, MANIFEST, WITNESSED
+from agency_node.audit_manifest import BROKER_HEAD, FILES, MANIFEST, WITNESSED
 from agency_node.mailbox import PURPOSES
 from crypto.audit import AuditAction
 from crypto.derive import SUBKEY_PURPOSES

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agency_node import migrations
-from agency_node.audit import AuditLog, log_origin
+from agency_node.audit import AuditLog
 from agency_node.keys import NodeKeys, Wrapper
 from agency_node.store.store import NodeStore
 from agency_node.subjects import SubjectId
@@ -19,6 +19,7 @@ from crypto.audit import AuditAction, reference
 from crypto.checkpoint import verify_checkpoint
 from crypto.errors import MerkleError
 from crypto.keys import generate_sealing_key
+from policies.audit_names import log_origin
 from tests.simulator.policies import CARE, FEDERATION, key_of
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)

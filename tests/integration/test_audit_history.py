@@ -11,13 +11,13 @@ from typing import cast
 
 import pytest
 
-from agency_node.audit import witness_name
 from agency_node.audit_check import CheckReport, check_export
 from agency_node.trust import keep_accepted
 from crypto.audit import AuditAction
 from crypto.canonical import JsonValue, b64u, canonical_json
 from crypto.checkpoint import cosign
 from crypto.envelope import Envelope
+from policies.audit_names import witness_name
 from policies.codec import open_document
 from policies.ids import AgencyId, Hash256, Prose
 from policies.lifecycle import sign_event

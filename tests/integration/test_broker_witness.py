@@ -12,10 +12,9 @@ import pytest
 from typer.testing import CliRunner
 
 from agency_node.app import Node
-from agency_node.audit import broker_log_origin
 from agency_node.audit_check import check_export
 from agency_node.audit_cli import audit_app
-from agency_node.audit_export import LEAVES
+from agency_node.audit_manifest import LEAVES
 from agency_node.disclosure.broker_witness import BROKER, BROKER_LOG, COSIGNED
 from agency_node.disclosure.service import Disclosure
 from agency_node.rpc.broker_client import BrokerClient
@@ -28,6 +27,7 @@ from crypto.checkpoint import (
     sign_checkpoint,
     verified_cosignatures,
 )
+from policies.audit_names import broker_log_origin
 from protos.wire.channels import broker_channel
 from protos.wire.errors import ErrorCode, RefusedError, UnavailableError
 from tests.federation import CARE, PASSPHRASE, POLICE, REFUGE

@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 
 from agency_node.audit_check import check_export
 from agency_node.audit_cli import audit_app
-from agency_node.audit_export import FILES, MANIFEST, AuditManifest
 from agency_node.audit_files import ExportUnusableError
+from agency_node.audit_manifest import FILES, MANIFEST, AuditManifest
 from agency_node.trust import keep_accepted
 from crypto.audit import AuditAction
 from crypto.canonical import JsonValue, b64u, canonical_json, parse_canonical, sha256_hex, unb64u

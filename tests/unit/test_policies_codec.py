@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 
 from crypto.canonical import canonical_json
-from policies import codec
+from policies import agreement, codec, disclosure, enrolment, registry, root, sharing, statements, status
 from policies.agreement import LinkageAgreement
 from policies.errors import DocumentError
 from policies.ids import AgencyId, DocumentId, IdError, Line, PersonId
 from policies.sharing import SharingPolicy
 from tests.simulator.policies import FederationSimulator, sample_agreement, sample_policy
+
+DOCUMENT_MODULES = (agreement, disclosure, enrolment, registry, root, sharing, statements, status)
 
 SIMULATOR = FederationSimulator()
 DOCUMENTS = [SIMULATOR.root(), SIMULATOR.registry(), sample_agreement(), sample_policy()]
@@ -109,6 +111,20 @@ def test_the_payload_type_is_bound() -> None:
     assert envelope.payload_type == "application/vnd.tallystick.sharing-policy.v1+json"
     with pytest.raises(DocumentError, match="payload type"):
         codec.open_document(type(sample_agreement()), envelope)
+
+
+def test_only_documents_that_name_no_subject_are_remembered() -> None:
+    """Parsing a policy again may be saved; what an officer asked about somebody must not stay in memory."""
+    policy = codec.write(sample_policy())
+    assert codec.parse(SharingPolicy, policy) is codec.parse(SharingPolicy, bytes(bytearray(policy)))
+    classes = [kind for module in DOCUMENT_MODULES for kind in vars(module).values() if hasattr(kind, "KIND")]
+    assert {kind.KIND.split("/")[0] for kind in classes if getattr(kind, "READ_OFTEN", False)} == {
+        "linkage-agreement",
+        "policy-event",
+        "policy-status",
+        "sharing-policy",
+        "signing-statement",
+    }
 
 
 def test_messages_do_not_repeat_values() -> None:
