@@ -273,7 +273,7 @@ class Node:
             changed = await self._exchange.refresh_documents(self._broker.documents)
             if changed:
                 self._keying.nudge()
-                self._mailbox.nudge()
+                self._mailbox.retry()
             await self._set_connected(True)
             woken = await _wait(self._news, min(soon, self._timings.documents))
             soon = _SOON_SECONDS if changed or woken else min(2 * soon, self._timings.documents)

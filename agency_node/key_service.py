@@ -327,6 +327,7 @@ class KeyingService:
         now = self._clock()
         registry = self._registry_at(now)
         linkage_id = verified.agreement.id
+        begun = False
         async with self._store.transaction() as tx:
             await self._ring.require_not_over(tx, verified, epoch)
             agreement = await self._ring.agreement(tx, linkage_id, epoch)
@@ -342,12 +343,15 @@ class KeyingService:
                 agreement, envelope = begin(terms, self._identity.agency, fresh, self._identity.signer)
                 await self._send(tx, agreement, "key-commitment", envelope)
                 await self._ring.put(tx, agreement, now)
+                begun = True
                 _log.info("key agreement begun", linkage=str(linkage_id), epoch=epoch)
             if agreement.committed and not agreement.revealed and agreement.fault is None:
                 agreement, envelope = agreement.reveal(self._identity.signer)
                 await self._send(tx, agreement, "key-contribution", envelope)
                 await self._ring.put(tx, agreement, now)
         self._mailbox.nudge()
+        if begun:
+            self._mailbox.retry()
         return agreement
 
     async def _send(

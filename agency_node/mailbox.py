@@ -18,7 +18,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -150,6 +150,7 @@ class Mailbox:
         self._guards: dict[str, SendingGuard] = {}
         self._outgoing = asyncio.Event()
         self._deferred = DeferredMessages()
+        self._again = asyncio.Event()
 
     def on(self, purpose: str, handler: Handler) -> None:
         """Hands messages of a purpose to `handler`, in the transaction that notes them as received."""
@@ -206,6 +207,11 @@ class Mailbox:
     def nudge(self) -> None:
         """Something was queued and committed: send it now."""
         self._outgoing.set()
+
+    def retry(self) -> None:
+        """What a message waits for may have come: try those that were too early again now."""
+        self._deferred.hurry()
+        self._again.set()
 
     # -- out
 
@@ -347,7 +353,10 @@ class Mailbox:
 
     async def _retry_loop(self, relay: Relay) -> None:
         while True:
-            await asyncio.sleep(_RETRY_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_RETRY_SECONDS):
+                    await self._again.wait()
+            self._again.clear()
             for incoming in self._deferred.due(time.monotonic()):
                 try:
                     await self.take(relay, incoming)

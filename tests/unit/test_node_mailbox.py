@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -394,6 +395,43 @@ def test_each_deferred_message_is_tried_later_and_later_and_few_at_once() -> Non
     deferred.release(messages[0])
     assert deferred.hold(messages[0], NOW, 0.0, 119) is None
     assert len(deferred) == 119
+
+
+class _StaysOpen(RelayPort):
+    """A connection that goes on when nothing more waits, as a real one does."""
+
+    async def receive(self) -> AsyncGenerator[IncomingMessage, None]:
+        async for item in super().receive():
+            yield item
+        await asyncio.Event().wait()
+
+
+async def test_what_was_too_early_is_tried_at_once_when_what_it_waits_for_has_come(
+    pair: tuple[World, Side, Side], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, police, care = pair
+    monkeypatch.setattr("agency_node.mailbox._RETRY_SECONDS", 3_600.0)
+    tries = asyncio.Queue[bool]()
+    known = False
+
+    async def handler(_tx: NodeTransaction, _message: OpenedMessage) -> None:
+        tries.put_nowait(known)
+        if not known:
+            raise RetryLaterError("too early")
+
+    care.mailbox._handlers[PURPOSE] = handler
+    await police.post(b"early", CARE)
+    await police.mailbox.send_due(world.hub.port(POLICE))
+    port = _StaysOpen(world.hub, CARE)
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        receiving = group.create_task(care.mailbox.receive_loop(port))
+        assert await tries.get() is False
+        while not len(care.mailbox._deferred):
+            await asyncio.sleep(0.01)
+        known = True
+        care.mailbox.retry()
+        assert await tries.get() is True
+        receiving.cancel()
 
 
 async def test_without_a_registry_in_force_messages_wait(pair: tuple[World, Side, Side]) -> None:
