@@ -8,8 +8,16 @@ import secrets
 from collections.abc import Iterator
 
 import pytest
+import structlog
 
+from protos.wire.safelog import redact
 from tests.postgres import fresh_database, installation, running_server
+
+
+def pytest_configure() -> None:
+    """What is logged is a line here too; structlog's own way sets out every exception with its locals."""
+    renderer = structlog.processors.JSONRenderer(default=str)
+    structlog.configure(processors=[structlog.processors.add_log_level, redact, renderer])
 
 
 @pytest.fixture(scope="session")

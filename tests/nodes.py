@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
-from agency_node import migrations
 from agency_node.app import Node, NodeTimings
 from agency_node.audit import AuditLog
 from agency_node.config import NodeConfig, load_config
@@ -29,6 +28,7 @@ from policies.codec import decode_value
 from policies.ids import AgencyId, Hash256
 from protos.wire.channels import broker_channel
 from tests.federation import CARE, CHEAP, LINKAGE, NHS, PASSPHRASE, POLICE, Federation
+from tests.simulator.databases import migrate
 from tests.simulator.policies import key_of
 
 QUICK = NodeTimings(
@@ -139,7 +139,7 @@ class NodeFolder:
         keystore.add_secret(ANCHOR, federation.root_envelope.digest.encode())
         made = cls(federation, agency, folder, load_config(folder / "node.toml"))
         store = NodeStore.open(made.config.database)
-        await migrations.upgrade(store.engine)
+        await migrate(store.engine)
         keys = load_keys(keystore, made.config.federation, made.config.agency)
         await begin_trust(
             store,

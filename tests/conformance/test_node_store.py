@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from agency_node import migrations
 from agency_node.store.schema import METADATA
 from agency_node.store.store import NodeStore
 from tests.conformance.node_store import NodeStoreConformance
+from tests.simulator.databases import migrate
 
 
 async def opened(url: str) -> AsyncIterator[NodeStore]:
@@ -60,10 +62,14 @@ def _keys(connection: sa.Connection) -> dict[str, list[str]]:
     return {name: inspector.get_pk_constraint(name)["constrained_columns"] for name in METADATA.tables}
 
 
-async def test_migrations_make_exactly_the_tables_of_the_schema(tmp_path: Path) -> None:
+@pytest.mark.parametrize("make", [migrations.upgrade, migrate])
+async def test_migrations_make_exactly_the_tables_of_the_schema(
+    tmp_path: Path, make: Callable[[AsyncEngine], Awaitable[object]]
+) -> None:
     store = NodeStore.open(f"sqlite:///{tmp_path / 'node.db'}")
     assert await migrations.revision(store.engine) is None
-    newest = await migrations.upgrade(store.engine)
+    await make(store.engine)
+    newest = migrations.newest()
     assert await migrations.upgrade(store.engine) == newest == await migrations.revision(store.engine)
     async with store.engine.connect() as connection:
         differences = await connection.run_sync(_differences)

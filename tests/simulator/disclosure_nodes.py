@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
-from agency_node import migrations
 from agency_node.audit import AuditLog
 from agency_node.disclosure.context import DisclosureContext, DisclosureSettings
 from agency_node.disclosure.records import Holding
@@ -44,6 +43,7 @@ from protos.wire.documents import DocumentBundle, DocumentKind
 from protos.wire.errors import ErrorCode, RefusedError
 from protos.wire.linkage import Strength
 from protos.wire.relay import IncomingMessage, LinkReference, OutgoingMessage, ToLink
+from tests.simulator.databases import migrate
 from tests.simulator.policies import (
     CARE,
     FEDERATION,
@@ -410,7 +410,7 @@ async def make_world(
     nodes: dict[AgencyId, SimNode] = {}
     for name, sealing_key in sealing.items():
         nodes[name] = node = open_node(folder, _keys(name, sealing_key), clock, registries, settings)
-        await migrations.upgrade(node.store.engine)
+        await migrate(node.store.engine)
         async with node.store.transaction() as tx:
             for bundle in bundles:
                 digest = Envelope.from_bytes(bundle.document).digest

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from agency_node import migrations
 from agency_node.documents import PolicyBook
 from agency_node.keys import NodeKeys, Wrapper
 from agency_node.store.store import NodeStore
@@ -29,6 +28,7 @@ from protos.wire.documents import DocumentBundle
 from protos.wire.errors import ErrorCode, RefusedError
 from tests.federation import CARE, LINKAGE, NHS, POLICE, REFUGE, Federation, mutual_parties
 from tests.simulator import policies as sim
+from tests.simulator.databases import migrate
 from tests.simulator.node_audit import RecordedAudit
 from tests.simulator.policies import key_of
 
@@ -60,7 +60,7 @@ def federation(tmp_path: Path) -> Federation:
 @pytest.fixture
 async def care(tmp_path: Path, federation: Federation) -> AsyncIterator[Held]:
     store = NodeStore.open(f"sqlite:///{tmp_path / 'care.db'}")
-    await migrations.upgrade(store.engine)
+    await migrate(store.engine)
     yield Held(store, federation, CARE)
     await store.close()
 
@@ -68,7 +68,7 @@ async def care(tmp_path: Path, federation: Federation) -> AsyncIterator[Held]:
 @pytest.fixture
 async def police(tmp_path: Path, federation: Federation) -> AsyncIterator[Held]:
     store = NodeStore.open(f"sqlite:///{tmp_path / 'police.db'}")
-    await migrations.upgrade(store.engine)
+    await migrate(store.engine)
     yield Held(store, federation, POLICE)
     await store.close()
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from agency_node import migrations
 from agency_node.deferred import DeferredMessages
 from agency_node.errors import RetryLaterError
 from agency_node.keys import NodeKeys, Wrapper
@@ -24,6 +23,8 @@ from policies.ids import AgencyId
 from policies.registry import Registry
 from protos.wire.errors import ErrorCode, RefusedError
 from protos.wire.relay import IncomingMessage, ToAgency
+from tests.nodes import until
+from tests.simulator.databases import migrate
 from tests.simulator.node_audit import RecordedAudit
 from tests.simulator.policies import CARE, FEDERATION, NHS, NOW, POLICE, FederationSimulator, key_of
 from tests.simulator.relay import RelayHub, RelayPort
@@ -70,7 +71,7 @@ class World:
 
     async def side(self, agency: AgencyId, path: Path) -> Side:
         store = NodeStore.open(f"sqlite:///{path}")
-        await migrations.upgrade(store.engine)
+        await migrate(store.engine)
         wrapper = Wrapper(bytes(32))
         keys = NodeKeys(
             FEDERATION, agency, key_of(f"node {agency}"), (self.sealing[agency],), wrapper, wrapper
@@ -419,6 +420,9 @@ async def test_what_was_too_early_is_tried_at_once_when_what_it_waits_for_has_co
         if not known:
             raise RetryLaterError("too early")
 
+    async def waits() -> bool:
+        return len(care.mailbox._deferred) > 0
+
     care.mailbox._handlers[PURPOSE] = handler
     await police.post(b"early", CARE)
     await police.mailbox.send_due(world.hub.port(POLICE))
@@ -426,8 +430,7 @@ async def test_what_was_too_early_is_tried_at_once_when_what_it_waits_for_has_co
     async with asyncio.timeout(20), asyncio.TaskGroup() as group:
         receiving = group.create_task(care.mailbox.receive_loop(port))
         assert await tries.get() is False
-        while not len(care.mailbox._deferred):
-            await asyncio.sleep(0.01)
+        await until(waits)
         known = True
         care.mailbox.retry()
         assert await tries.get() is True

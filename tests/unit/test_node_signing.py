@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from agency_node import migrations
 from agency_node.store.store import NodeStore
 from crypto.audit import AuditAction
 from policies.agreement import LinkageAgreement
@@ -23,6 +22,7 @@ from policies.statements import SigningStatement
 from policies.vocabulary import Decision, OfficerRole
 from protos.wire.documents import DocumentBundle, DocumentKind
 from tests.federation import CARE, NHS, POLICE, Federation
+from tests.simulator.databases import migrate
 from tests.simulator.policies import key_of, officer
 from tests.unit.test_node_documents import Held
 
@@ -46,7 +46,7 @@ def federation(tmp_path: Path) -> Federation:
 @pytest.fixture
 async def police(tmp_path: Path, federation: Federation) -> AsyncIterator[Held]:
     store = NodeStore.open(f"sqlite:///{tmp_path / 'police.db'}")
-    await migrations.upgrade(store.engine)
+    await migrate(store.engine)
     yield Held(store, federation, POLICE)
     await store.close()
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from agency_node import migrations
 from agency_node.errors import NodeError
 from agency_node.exchange import Exchange
 from agency_node.store.store import NodeStore
@@ -23,6 +22,7 @@ from policies.registry import Registry
 from policies.root import Root, RootKey
 from protos.wire.errors import ErrorCode, RefusedError
 from protos.wire.limits import LIMITS
+from tests.simulator.databases import migrate
 from tests.simulator.node_audit import RecordedAudit
 from tests.simulator.policies import CARE, NOW, POLICE, FederationSimulator, key_of
 
@@ -52,7 +52,7 @@ async def begin(store: NodeStore, roots: Sequence[bytes], registry: bytes) -> Re
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[NodeStore]:
     opened = NodeStore.open(f"sqlite:///{tmp_path / 'node.db'}")
-    await migrations.upgrade(opened.engine)
+    await migrate(opened.engine)
     await begin(opened, [ROOT.to_bytes()], signed(SIM.registry()))
     yield opened
     await opened.close()
@@ -211,7 +211,7 @@ async def test_another_anchor_is_refused(store: NodeStore, tmp_path: Path) -> No
     with pytest.raises(TrustError, match="anchor"):
         await other.load()
     empty = NodeStore.open(f"sqlite:///{tmp_path / 'empty.db'}")
-    await migrations.upgrade(empty.engine)
+    await migrate(empty.engine)
     with pytest.raises(NodeError, match="not enrolled"):
         await TrustKeeper(empty, RecordedAudit(), POLICE, ANCHOR, Clock()).load()
     await empty.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
 import pytest
 import structlog
@@ -11,9 +12,10 @@ from protos.wire.safelog import FORBIDDEN_KEYS, configure_logging
 
 
 @pytest.fixture(autouse=True)
-def _fresh_structlog() -> object:
+def _structlog_as_before() -> Iterator[None]:
+    before = structlog.get_config()
     yield
-    structlog.reset_defaults()
+    structlog.configure(**before)
 
 
 def test_forbidden_keys_are_redacted_and_the_rest_stays(capsys: pytest.CaptureFixture[str]) -> None:
