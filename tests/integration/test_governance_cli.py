@@ -301,6 +301,17 @@ def test_a_mistake_in_a_draft_is_named_with_its_place(draft_file: Path) -> None:
     assert "clauses[2]" in shown.stderr
 
 
+def test_simulate_releases_nothing_of_an_agency_whose_name_is_withheld(draft_file: Path) -> None:
+    """As at its node: an answer would name it. That there is a link, the broker tells."""
+    for tier in range(4):
+        asked = ("--provider", "refuge", "--recipient", POLICE, "--role", "investigator", "--tier", tier,
+                 "--purpose", "domestic_abuse_risk", "--approvals", "2", "--json")  # fmt: skip
+        rows = json.loads(run("simulate", draft_file, *asked).stdout)
+        said = {(row["record_type"], row["field"]): row["decision"] for row in rows}
+        assert said.pop(("link", "exists")).startswith("released")
+        assert set(said.values()) == {"withheld: the provider's name is withheld"}
+
+
 def test_simulate_and_diff_show_decisions(draft_file: Path, tmp_path: Path) -> None:
     asked = ("--provider", CARE, "--recipient", POLICE, "--role", "investigator", "--tier", "2",
              "--purpose", "domestic_abuse_risk", "--age-days", "30", "--json")  # fmt: skip
