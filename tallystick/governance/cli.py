@@ -169,9 +169,9 @@ def simulate(
     if party is not None and party.name_withheld:
         # Its node answers nobody, for an answer would name it: only the broker tells that there is a link.
         unnamed = Withhold((), Builtin.NAME_WITHHELD)
-        decisions = [
+        decisions = tuple(
             d if r.record_type == LINK_RECORD else unnamed for r, d in zip(requests, decisions, strict=True)
-        ]
+        )
     rows = [
         {"record_type": str(r.record_type), "field": str(r.field), "decision": str(d)}
         for r, d in zip(requests, decisions, strict=True)
