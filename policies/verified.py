@@ -1,13 +1,14 @@
 """A bundle's bytes in, a verified policy or agreement out: everything that must hold besides time and status.
 
-Called at the moment of every decision; nothing here is cached, so a changed registry is felt at once.
+Called at the moment of every decision; no verdict is remembered, so a changed registry is felt at once.
 """
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 
 from policies.agreement import LinkageAgreement
-from policies.codec import open_document
+from policies.codec import open_document, parse
 from policies.errors import DocumentError, WrongFederationError
 from policies.ids import AgencyId, FederationId, Hash256
 from policies.quorum import agreement_rule, policy_rule
@@ -45,7 +46,7 @@ def verify_policy(
     """
     policy = open_document(SharingPolicy, bundle.document)
     _require_known(registry, policy.federation, tuple(party.agency for party in policy.parties))
-    page = page_hash(render_policy(policy))
+    page = _page(SharingPolicy, bundle.document.payload)
     relies_on = policy.governance.relies_on
     quorum = verify_quorum(
         bundle,
@@ -65,11 +66,20 @@ def verify_agreement(
     """Open the agreement and count its signatures; as `verify_policy`."""
     agreement = open_document(LinkageAgreement, bundle.document)
     _require_known(registry, agreement.federation, agreement.agencies)
-    page = page_hash(render_agreement(agreement))
+    page = _page(LinkageAgreement, bundle.document.payload)
     quorum = verify_quorum(
         bundle, page, agreement_rule(agreement), registry, now, published_now=published_now
     )
     return VerifiedAgreement(agreement, bundle.digest, quorum)
+
+
+@lru_cache(maxsize=256)
+def _page(kind: type[SharingPolicy] | type[LinkageAgreement], payload: bytes) -> Hash256:
+    """The hash of the page that officers read: it depends on the document's bytes alone."""
+    document = parse(kind, payload)
+    if isinstance(document, SharingPolicy):
+        return page_hash(render_policy(document))
+    return page_hash(render_agreement(document))
 
 
 def joined(
