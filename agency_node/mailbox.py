@@ -110,8 +110,8 @@ class SendingGuard(Protocol):
         """The release in an envelope that is queued; None for one that may leave at any time."""
         ...
 
-    async def stands(self, tx: NodeTransaction, release: CarriedRelease) -> bool:
-        """Whether a release may leave at this moment."""
+    async def stands(self, tx: NodeTransaction, item: OutboxItem, release: CarriedRelease) -> bool:
+        """Whether a release may leave at this moment. An error is a delay."""
         ...
 
     async def withdraw(self, tx: NodeTransaction, item: OutboxItem, release: CarriedRelease) -> None:
@@ -240,7 +240,7 @@ class Mailbox:
         guard = self._guards.get(item.purpose)
         if guard is not None and item.release is not None:
             try:
-                if not await self._stands(guard, item.release):
+                if not await self._stands(guard, item, item.release):
                     return await self._withdraw(relay, guard, item, item.release)
             except Exception as error:  # noqa: BLE001 - an error keeps a release here, whatever it is
                 if not isinstance(error, UnavailableError):
@@ -267,9 +267,9 @@ class Mailbox:
             await tx.outbox.sent(item.message_id)
         return True
 
-    async def _stands(self, guard: SendingGuard, release: CarriedRelease) -> bool:
+    async def _stands(self, guard: SendingGuard, item: OutboxItem, release: CarriedRelease) -> bool:
         async with self._store.transaction() as tx:
-            return await guard.stands(tx, release)
+            return await guard.stands(tx, item, release)
 
     async def _withdraw(
         self, relay: Relay, guard: SendingGuard, item: OutboxItem, release: CarriedRelease

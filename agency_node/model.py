@@ -67,10 +67,14 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class CarriedRelease:
-    """Which release a message carries, and when it was decided: for how long it may wait to be sent."""
+    """Which release a message carries, when it was decided, and a keyed hash of what it shows.
+
+    By them it is found out whether it may still leave.
+    """
 
     release_hash: str
     decided: datetime
+    content: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,6 +64,8 @@ class Closed:
     code: RefusalCode
     why: str
     alarm: str | None = None
+    #: Whether it could not be found out, and may be another time.
+    failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

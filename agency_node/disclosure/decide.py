@@ -6,7 +6,7 @@ and in every state of consent. So it waits whatever is there, and nobody learns 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
@@ -68,6 +68,16 @@ class _Item:
 
 
 AskerFor = Callable[[Consent], Asker]
+
+
+def content_of(records: Iterable[ReleasedRecord]) -> str:
+    """What is released, whatever the random ids of its records: personal data."""
+    return "\n".join(
+        sorted(
+            repr((str(item.record_type), sorted((str(k), str(v)) for k, v in item.fields.items())))
+            for item in records
+        )
+    )
 
 
 def weigh(

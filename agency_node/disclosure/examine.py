@@ -125,7 +125,7 @@ class Examiner:
             return await self._held(tx, case)
         except Exception as error:  # noqa: BLE001 - an error denies, whatever it is, and is on record
             _log.error("not looked at", request=str(case.request.id), error=type(error).__name__)
-            return Closed(RefusalCode.NOT_AVAILABLE, f"error: {type(error).__name__}")
+            return Closed(RefusalCode.NOT_AVAILABLE, f"error: {type(error).__name__}", failed=True)
 
     async def _held(self, tx: NodeTransaction, case: Case) -> Holding | Closed:
         ctx, link, request = self._context, case.contents.link, case.request

@@ -9,6 +9,7 @@ decoy, everything withheld) is `not_available`, in the size and timing class of 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -36,6 +37,7 @@ from agency_node.disclosure.model import (
 )
 from agency_node.disclosure.supervision import Occasion, Supervision
 from agency_node.disclosure.vault import RequestContents
+from agency_node.errors import NodeError
 from agency_node.mailbox import OpenedMessage
 from agency_node.ports import Append
 from agency_node.store.store import NodeTransaction
@@ -54,6 +56,7 @@ from policies.disclosure import (
     DisclosureRequest,
     Outcome,
     RefusalCode,
+    ReleasedRecord,
 )
 from policies.errors import PolicyError
 from policies.ids import Hash256, LinkageId
@@ -192,27 +195,48 @@ class Holder:
 
         Only what the policy of this moment lets go with the approvals that are here.
         """
+        try:
+            again = await self._weighed_again(tx, stored, until)
+            if again is None or not _goes(again[2]):
+                return False
+            await self._release(tx, *again)
+        except (RefusedError, PolicyError, CryptoError, AnswerTooLargeError) as error:
+            _log.warning("not released anew", request=str(stored.request_id), error=type(error).__name__)
+            return False
+        return True
+
+    async def released_now(self, tx: NodeTransaction, stored: StoredRequest) -> Sequence[ReleasedRecord]:
+        """What would be released in answer to a request at this moment; nothing where none would.
+
+        Raises:
+            RefusedError, PolicyError, CryptoError, NodeError: it cannot be found out.
+        """
+        again = await self._weighed_again(tx, stored, None)
+        if again is None:
+            return ()
+        _, ready, weighed = again
+        if isinstance(ready.known, Closed) and ready.known.failed:
+            raise NodeError("what is held cannot be read just now")
+        return weighed.released if _goes(weighed) else ()
+
+    async def _weighed_again(
+        self, tx: NodeTransaction, stored: StoredRequest, until: datetime | None
+    ) -> tuple[Case, Ready, Weighed] | None:
+        """A request that was answered, decided again with the approvals that are here; None if refused."""
         ctx = self._context
         if stored.wrapped is None:
-            return False
+            return None
         now = ctx.now()
         contents = ctx.vault.open_request(stored.direction, stored.request_id, stored.wrapped)
         request = open_document(DisclosureRequest, contents.envelope)
         approvals = await self._approvals(tx, stored)
         registry = ctx.registry_at(now)
         case = Case(stored, request, contents, registry, now, ctx.clock(), approvals, until)
-        try:
-            found = await self._examiner.examined(tx, case, limited=False)
-            if isinstance(found, Refused):
-                return False
-            weighed = self._weighed(case, found)
-            if weighed.missing != NO_APPROVALS or not weighed.released:
-                return False
-            await self._release(tx, case, found, weighed)
-        except (RefusedError, PolicyError, CryptoError, AnswerTooLargeError) as error:
-            _log.warning("not released anew", request=str(request.id), error=type(error).__name__)
-            return False
-        return True
+        found = await self._examiner.examined(tx, case, limited=False)
+        if isinstance(found, Refused):
+            return None
+        weighed = self._weighed(case, found)
+        return case, found, weighed
 
     async def decide_unsent(
         self, tx: NodeTransaction, stored: StoredRequest, until: datetime
@@ -496,6 +520,10 @@ def _nothing(ready: Ready, weighed: Weighed) -> Refused:
     if isinstance(known, Closed):
         return Refused(known.code, known.why, policy, weighed, known.alarm, told)
     return Refused(told, "no field may be released", policy, weighed)
+
+
+def _goes(weighed: Weighed) -> bool:
+    return weighed.missing == NO_APPROVALS and bool(weighed.released)
 
 
 def _occasion(case: Case) -> Occasion:

@@ -13,13 +13,14 @@ is in `agency_node.disclosure.pushed`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import structlog
 
 from agency_node.disclosure.context import DisclosureContext
-from agency_node.disclosure.decide import Weighed, weigh_push
+from agency_node.disclosure.decide import Weighed, content_of, weigh_push
 from agency_node.disclosure.evidence import confirms, evidence_of
 from agency_node.disclosure.messages import (
     AnswerTooLargeError,
@@ -52,6 +53,7 @@ from policies.disclosure import (
     Outcome,
     RecallReason,
     RefusalCode,
+    ReleasedRecord,
 )
 from policies.errors import PolicyError
 from policies.ids import AgencyId, Hash256, Line, LinkTokenText, PersonId, Prose
@@ -90,6 +92,8 @@ class Pushing:
         self._context = context
         self._retention = retention
         self._supervision = supervision
+        #: The policies under which something could be pushed when it was last looked.
+        self._active: set[Hash256] | None = None
 
     # -- the provider's side
 
@@ -108,6 +112,7 @@ class Pushing:
         now = ctx.now()
         before = now - timedelta(minutes=ctx.settings.push_minutes)
         async with ctx.store.transaction() as tx:
+            await self._note_policies(tx, now)
             due = await tx.pushes.due(before, ctx.settings.pushes_at_once)
         for item in due:
             try:
@@ -120,6 +125,26 @@ class Pushing:
                     await tx.pushes.looked_at(item.token, now, item.digest)
         if due:
             ctx.mailbox.nudge()
+
+    async def _note_policies(self, tx: NodeTransaction, now: datetime) -> None:
+        """Where a policy has come, or its time, links are looked at again over which nothing could be pushed.
+
+        A broker tells of a link under a policy that may not have reached this node yet.
+        """
+        ctx = self._context
+        try:
+            registry = ctx.registry_at(now)
+        except RefusedError:
+            return
+        active = set[Hash256]()
+        for policy_hash, policy, _state in await ctx.book.policies(tx, registry, now):
+            if any(push_clauses(policy, ctx.me, peer) for peer in policy.recipients):
+                with suppress(RefusedError, PolicyError, CryptoError):
+                    await ctx.book.active_policy(tx, policy_hash, registry, now)
+                    active.add(policy_hash)
+        if self._active is not None and active - self._active:
+            await tx.pushes.look_again()
+        self._active = active
 
     async def _look(self, tx: NodeTransaction, push: Push, now: datetime) -> str:
         """Offers what has changed over one link; returns the digest of what stands of what was pushed."""
@@ -140,7 +165,19 @@ class Pushing:
         return ""
 
     def _digest(self, weighed: Weighed) -> str:
-        return self._context.vault.item_id("push", _content(weighed))
+        return self._context.vault.item_id("push", content_of(weighed.released))
+
+    async def released_now(
+        self, tx: NodeTransaction, token: bytes, now: datetime
+    ) -> Sequence[ReleasedRecord]:
+        """What would be pushed over a link at this moment, had evidence just come; nothing where none would.
+
+        Raises:
+            RefusedError, PolicyError, CryptoError, SourceError: it cannot be found out.
+        """
+        found = await self._context.links.by_token(tx, token, now)
+        due = None if found is None else await self._due(tx, found, now)
+        return () if due is None else self._weighed(due, now).released
 
     async def _take_back(self, tx: NodeTransaction, due: _Due, now: datetime) -> None:
         """What was pushed is no longer what may be pushed: a record changed, or was marked since."""
@@ -378,13 +415,3 @@ def _shown(weighed: Weighed) -> dict[str, JsonInput]:
         if item.outcome is Outcome.RELEASED and str(item.field) not in shown.get(str(item.record_type), []):
             shown.setdefault(str(item.record_type), []).append(str(item.field))
     return {name: list(fields) for name, fields in shown.items()}
-
-
-def _content(weighed: Weighed) -> str:
-    """What is released, whatever the random ids of its records: personal data."""
-    return "\n".join(
-        sorted(
-            repr((str(item.record_type), sorted((str(k), str(v)) for k, v in item.fields.items())))
-            for item in weighed.released
-        )
-    )

@@ -110,7 +110,7 @@ class Disclosure:
         mailbox.on("push-evidence", self._pushing.take_evidence)
         mailbox.on("witness-request", self._witnessing.take_request)
         mailbox.on("witness-answer", self._witnessing.take_answer)
-        guard = UnsentReleases(context, self._holder, self._retention)
+        guard = UnsentReleases(context, self._holder, self._pushing, self._retention)
         mailbox.before_sending("disclosure-answer", guard)
         mailbox.on_undeliverable("disclosure-request", self._requester.undeliverable)
         context.links.on_events(self._retention.on_link_events)

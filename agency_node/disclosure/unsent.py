@@ -1,20 +1,22 @@
 """Releases that wait to be sent: none leaves by a decision that would not be taken any more.
 
 A field leaves only where it is permitted at that moment, and the moment is that of leaving. So just before
-the mailbox hands a release to the broker, it must have been decided a few minutes ago at most, under a policy
-that is active now. What does not stand is taken out of the queue in one transaction with all that follows: it
-is on record, the recipient is told to purge it (the broker may have it, though its acknowledgement was lost),
-and the request is decided anew. What was pushed is forgotten, so that the next look pushes what may be pushed
-then.
+the mailbox hands a release to the broker, it is decided again, by the policy, the approvals and the records
+of now: it leaves if that comes to the same, and if the decision on record is a few minutes old at most. What
+does not stand is taken out of the queue in one transaction with all that follows: it is on record, the
+recipient is told to purge it (the broker may have it, though its acknowledgement was lost), and the request
+is decided anew. What was pushed is forgotten, so that the next look pushes what may be pushed then.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import structlog
 
 from agency_node.disclosure.context import DisclosureContext
+from agency_node.disclosure.decide import content_of
 from agency_node.disclosure.held import require_held_policy
 from agency_node.disclosure.holder import Holder
 from agency_node.disclosure.messages import DisclosureAnswer
@@ -26,6 +28,7 @@ from agency_node.disclosure.model import (
     StoredRelease,
     StoredRequest,
 )
+from agency_node.disclosure.push import Pushing
 from agency_node.disclosure.retention import Retention
 from agency_node.model import CarriedRelease, OutboxItem
 from agency_node.store.store import NodeTransaction
@@ -35,7 +38,7 @@ from crypto.envelope import Envelope
 from crypto.errors import CryptoError
 from crypto.tokens import LinkToken
 from policies.codec import document_hash, open_document
-from policies.disclosure import RecallReason
+from policies.disclosure import RecallReason, ReleasedRecord
 from policies.errors import PolicyError
 from policies.ids import LinkTokenText
 from protos.wire.errors import RefusedError
@@ -47,18 +50,27 @@ _log = structlog.get_logger("disclosure")
 class UnsentReleases:
     """Guards the mailbox's way out: see `agency_node.mailbox.SendingGuard`."""
 
-    def __init__(self, context: DisclosureContext, holder: Holder, retention: Retention) -> None:
+    def __init__(
+        self, context: DisclosureContext, holder: Holder, pushing: Pushing, retention: Retention
+    ) -> None:
         self._context = context
         self._holder = holder
+        self._pushing = pushing
         self._retention = retention
 
     def carried(self, envelope: Envelope) -> CarriedRelease | None:
         """The release in an answer or in what is pushed; None for a refusal."""
         release = open_document(DisclosureAnswer, envelope).release
-        return None if release is None else CarriedRelease(document_hash(release), release.released_at)
+        if release is None:
+            return None
+        return CarriedRelease(document_hash(release), release.released_at, self._content(release.records))
 
-    async def stands(self, tx: NodeTransaction, release: CarriedRelease) -> bool:
-        """Whether it was decided just now, has not arrived, and its policy is active at this moment."""
+    async def stands(self, tx: NodeTransaction, item: OutboxItem, release: CarriedRelease) -> bool:
+        """Whether it was decided just now, has not arrived, and would be released the same at this moment.
+
+        Raises:
+            NodeError, SourceError: that cannot be found out just now.
+        """
         ctx = self._context
         now = ctx.now()
         if abs(now - release.decided) > ctx.settings.stands:
@@ -68,9 +80,22 @@ class UnsentReleases:
             return False
         try:
             await ctx.book.active_policy(tx, given.policy_hash, ctx.registry_at(now), now)
+            return self._content(await self._released_now(tx, item, given, now)) == release.content
         except (RefusedError, PolicyError, CryptoError):
             return False
-        return True
+
+    async def _released_now(
+        self, tx: NodeTransaction, item: OutboxItem, given: StoredRelease, now: datetime
+    ) -> Sequence[ReleasedRecord]:
+        if given.request_id is not None:
+            stored = await tx.requests.get(Direction.RECEIVED, given.request_id)
+            return () if stored is None else await self._holder.released_now(tx, stored)
+        if isinstance(item.address, ToLink):
+            return await self._pushing.released_now(tx, item.address.token, now)
+        return ()
+
+    def _content(self, records: Sequence[ReleasedRecord]) -> str:
+        return self._context.vault.item_id("release", content_of(records))
 
     async def withdraw(self, tx: NodeTransaction, item: OutboxItem, release: CarriedRelease) -> None:
         """Closes the release, recalls it, and lets the request be decided or the link be looked at anew.

@@ -35,6 +35,7 @@ class OutboxRepository:
                 not_before=0,
                 release_hash=None if release is None else release.release_hash,
                 decided=None if release is None else int(release.decided.timestamp()),
+                content=None if release is None else release.content,
             )
         )
 
@@ -94,7 +95,8 @@ def _item(row: sa.Row[Any]) -> OutboxItem:
     address = ToLink(row.link_token) if row.link_token is not None else ToAgency(AgencyId(row.agency))
     release = None
     if row.release_hash is not None:
-        release = CarriedRelease(row.release_hash, datetime.fromtimestamp(row.decided, UTC))
+        decided = datetime.fromtimestamp(row.decided, UTC)
+        release = CarriedRelease(row.release_hash, decided, row.content or "")
     return OutboxItem(
         row.message_id,
         address,

@@ -156,9 +156,10 @@ OUTBOX = sa.Table(
     sa.Column("expires", TIME, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("not_before", TIME, nullable=False),
-    # Of the release that the message carries, and when it was decided: both or neither.
+    # Of the release that the message carries, when it was decided, and what it shows: all or none.
     sa.Column("release_hash", sa.String(64), nullable=True),
     sa.Column("decided", TIME, nullable=True),
+    sa.Column("content", sa.String(64), nullable=True),
 )
 
 INBOX = sa.Table(

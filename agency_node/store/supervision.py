@@ -155,6 +155,10 @@ class PushRepository:
         )
         return tuple(_push(row) for row in rows)
 
+    async def look_again(self) -> None:
+        """Links over which nothing has been pushed are looked at next."""
+        await self._session.execute(sa.update(PUSHES).where(PUSHES.c.digest == "").values(checked=None))
+
     async def looked_at(self, token: bytes, now: datetime, digest: str) -> None:
         """Notes when a link was looked at, and what has been pushed over it."""
         await self._change(token, checked=int(now.timestamp()), digest=digest)

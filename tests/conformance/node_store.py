@@ -158,7 +158,7 @@ class NodeStoreConformance:
             assert await tx.links.cursor(LINKAGE) == 2**40
 
     async def test_a_message_knows_which_release_it_carries(self, store: NodeStore) -> None:
-        carried = CarriedRelease("a" * 64, NOW - timedelta(minutes=1))
+        carried = CarriedRelease("a" * 64, NOW - timedelta(minutes=1), "c" * 64)
         item = OutboxItem("1" * 32, ToAgency(CARE), "disclosure-answer", b"sealed", NOW, release=carried)
         async with store.transaction() as tx:
             await tx.outbox.add(item)

@@ -20,14 +20,14 @@ from tests.simulator.disclosure_nodes import (
     World,
     make_world,
 )
-from tests.simulator.policies import key_of, sampled
+from tests.simulator.policies import key_of
 
 PRIVACY = ("care.privacy", "privacy_officer")
 
 
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
-    made = await make_world(policy=sampled(0))
+    made = await make_world()
     yield made
     await made.close()
 

@@ -30,7 +30,7 @@ PRIVACY = ("care.privacy", "privacy_officer")
 
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
-    made = await make_world(policy=sampled(0))
+    made = await make_world()
     yield made
     await made.close()
 

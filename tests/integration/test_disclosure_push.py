@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import date, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -24,7 +25,7 @@ from tests.simulator.disclosure_nodes import (
     make_world,
     record,
 )
-from tests.simulator.policies import CARE, LINKAGE, POLICE, sampled
+from tests.simulator.policies import CARE, LINKAGE, NOW, POLICE, sampled
 
 PRIVACY = ("care.privacy", "privacy_officer")
 TOKEN_AT_CARE = b"T" * 16
@@ -32,7 +33,7 @@ TOKEN_AT_CARE = b"T" * 16
 
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
-    made = await make_world(policy=sampled(0))
+    made = await make_world()
     yield made
     await made.close()
 
@@ -63,6 +64,19 @@ async def test_a_told_link_pushes_what_the_policy_lets_be_pushed(world: World) -
     (body,) = await world.care.bodies("disclosure-released")
     assert body["pushed"] is True and body["clauses"] == [1, 2]
     assert (await world.police.actions()) == ["disclosure-received", "receipt-sent"]
+
+
+async def test_a_link_told_before_its_policy_counts_here_is_looked_at_when_it_does(tmp_path: Path) -> None:
+    policy = sampled(0)
+    world = await make_world(tmp_path, policy=replace(policy, not_before=NOW + timedelta(minutes=10)))
+    await told(world)
+    for minutes, shown in ((1, False), (8, False), (2, True)):
+        world.clock.advance(minutes=minutes)
+        await world.refresh_status()
+        await world.care.disclosure.keep_house()
+        await world.deliver()
+        assert bool(await world.police.disclosure.picture(SUSAN_AT_POLICE)) is shown
+    await world.close()
 
 
 async def test_pushed_once_and_again_when_a_record_changes(world: World) -> None:

@@ -19,6 +19,7 @@ from policies.statements import PolicyAction, PolicyEvent
 from policies.vocabulary import OfficerRole
 from tests.integration.test_disclosure_push import told
 from tests.simulator.disclosure_nodes import (
+    OFFICER,
     SUSAN_AT_CARE,
     SUSAN_AT_POLICE,
     World,
@@ -150,17 +151,60 @@ async def test_revoked_a_moment_after_the_decision(world: World) -> None:
     assert await state(world, request_id) == ("refused", "policy_not_in_force")
 
 
-async def test_marked_as_in_a_refuge_meanwhile(world: World) -> None:
-    request_id, relay = await answered(world)
-    (item,) = await world.care.queued()
+def mark(world: World) -> None:
+    """All that social care holds of Susan is marked: she is in a refuge."""
     records = world.care.records.records
     records[SUSAN_AT_CARE] = [replace(i, markers=frozenset({"refuge"})) for i in records[SUSAN_AT_CARE]]
-    world.clock.advance(minutes=6)
+
+
+@pytest.mark.parametrize("seconds", [1, 360])
+async def test_marked_as_in_a_refuge_meanwhile(world: World, seconds: int) -> None:
+    request_id, relay = await answered(world)
+    (item,) = await world.care.queued()
+    mark(world)
+    world.clock.advance(seconds=seconds)
     await world.refresh_status()
     await settled(world, relay)
     assert item.message_id not in relay.accepted
     assert await state(world, request_id) == ("released", "")
     assert await shown(world) == {("link", "exists"), ("link", "agency_name")}
+
+
+async def test_a_push_whose_subject_is_marked_a_moment_later_does_not_leave(world: World) -> None:
+    relay = await pushed(world)
+    (item,) = [item for item in await world.care.queued() if item.release is not None]
+    mark(world)
+    await settled(world, relay)
+    assert item.message_id not in relay.accepted
+    (body,) = await world.care.bodies("withdrawn")
+    assert body["sent"] is False and body["request"] == ""
+
+
+async def test_a_conflict_declared_a_moment_after_the_decision(world: World) -> None:
+    request_id, relay = await answered(world)
+    (item,) = await world.care.queued()
+    await world.order(
+        world.care, "declare-conflict", OFFICER, "care.privacy", "privacy_officer", about=str(SUSAN_AT_CARE)
+    )
+    await settled(world, relay)
+    assert item.message_id not in relay.accepted
+    assert await state(world, request_id) == ("refused", "not_available")
+    assert await shown(world) == set()
+
+
+async def test_while_the_source_cannot_be_read_it_waits_and_then_leaves_as_decided(world: World) -> None:
+    request_id, relay = await answered(world)
+    (item,) = await world.care.queued()
+    world.care.records.fails = True
+    for _ in range(3):
+        world.clock.advance(seconds=20)
+        await relay.deliver()
+    assert relay.accepted == {} and await given(world, request_id) == [ReleaseState.OPEN]
+    world.care.records.fails = False
+    world.clock.advance(minutes=1)
+    await settled(world, relay)
+    assert list(relay.accepted) == [item.message_id]
+    assert await state(world, request_id) == ("released", "")
 
 
 async def test_a_changed_record_leaves_as_it_is_now(world: World) -> None:

@@ -54,7 +54,7 @@ from tests.simulator.policies import (
     FederationSimulator,
     key_of,
     sample_agreement,
-    sample_policy,
+    sampled,
 )
 
 EPOCH = 1
@@ -404,7 +404,7 @@ async def make_world(
     clock = Clock()
     sealing = {POLICE: generate_sealing_key(), CARE: generate_sealing_key()}
     registries = Registries(registry_with(sealing))
-    policy = policy or sample_policy()
+    policy = policy or sampled(0)
     bundles = [signed_bundle(policy, signers), signed_bundle(sample_agreement(), AGREEMENT_SIGNERS)]
     settings = DisclosureSettings(answer_seconds=answer_seconds)
     nodes: dict[AgencyId, SimNode] = {}

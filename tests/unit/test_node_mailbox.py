@@ -172,9 +172,9 @@ class Guard:
     withdrawn: list[str] = field(default_factory=list)
 
     def carried(self, envelope: Envelope) -> CarriedRelease | None:
-        return CarriedRelease("a" * 64, NOW) if envelope.payload == b"release" else None
+        return CarriedRelease("a" * 64, NOW, "c" * 64) if envelope.payload == b"release" else None
 
-    async def stands(self, _tx: NodeTransaction, _release: CarriedRelease) -> bool:
+    async def stands(self, _tx: NodeTransaction, _item: OutboxItem, _release: CarriedRelease) -> bool:
         if isinstance(self.verdict, Exception):
             raise self.verdict
         return self.verdict
