@@ -363,6 +363,7 @@ class Node:
         self._news.set()
         self._keying.nudge()
         self._mailbox.nudge()
+        self._mailbox.retry()
 
     # -- what the control service asks (agency_node.rpc.control.NodeServices)
 

@@ -176,8 +176,8 @@ class PolicyBook:
 
     async def accept_status(
         self, tx: NodeTransaction, provider: AgencyId, status: bytes, registry: Registry, now: datetime
-    ) -> None:
-        """Keeps a provider's newer status snapshot.
+    ) -> bool:
+        """Keeps a provider's newer status snapshot; returns whether it is one.
 
         Raises:
             StatusError: forged, replayed, or dated in the future.
@@ -186,8 +186,10 @@ class PolicyBook:
         book = StatusBook({provider: held} if held else {})
         envelope = Envelope.from_bytes(status)
         snapshot = book.accept(envelope, provider, registry, now).snapshots[provider]
-        if held is None or snapshot.version > held.version:
-            await tx.documents.put_status(provider, snapshot.version, status)
+        if held is not None and snapshot.version <= held.version:
+            return False
+        await tx.documents.put_status(provider, snapshot.version, status)
+        return True
 
     # -- relying on
 

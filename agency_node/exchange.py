@@ -60,6 +60,7 @@ class Exchange:
         self._book = book
         self._clock = clock
         self._status_due: datetime | None = None
+        self._news = False
 
     async def refresh_trust(self, source: TrustSource) -> bool:
         """Fetches newer trust documents; returns whether there were any.
@@ -84,13 +85,17 @@ class Exchange:
             raise translate(error) or error from None
 
     async def refresh_documents(self, broker: DocumentExchange) -> bool:
-        """Takes and gives documents and events, then statuses; returns whether a document was new here."""
+        """Takes and gives documents and events, then statuses; returns whether any was new here.
+
+        What was new before an error is told by the next call.
+        """
         registry = self._trust.registry(self._clock())
         there = await self._take_documents(broker, registry)
-        news = await self._accept(there, registry)
+        self._news |= await self._accept(there, registry)
         await self._give(broker, there)
         await self.publish_status(broker, registry)
-        await self._take_statuses(broker, registry)
+        self._news |= await self._take_statuses(broker, registry)
+        news, self._news = self._news, False
         return news
 
     async def publish_status(
@@ -151,7 +156,8 @@ class Exchange:
             except RefusedError as refusal:
                 _log.info("broker does not take document", document=digest, code=str(refusal.code))
 
-    async def _take_statuses(self, broker: DocumentExchange, registry: Registry) -> None:
+    async def _take_statuses(self, broker: DocumentExchange, registry: Registry) -> bool:
+        news = False
         now = self._clock()
         async with self._store.transaction() as tx:
             policies = await self._book.policies(tx, registry, now)
@@ -169,13 +175,15 @@ class Exchange:
                 _log.info("no status", document=digest, code=str(refusal.code))
                 continue
             for status in statuses:
-                await self._accept_status(status, registry, now)
+                news |= await self._accept_status(status, registry, now)
+        return news
 
-    async def _accept_status(self, status: bytes, registry: Registry, now: datetime) -> None:
+    async def _accept_status(self, status: bytes, registry: Registry, now: datetime) -> bool:
         try:
             provider = open_document(StatusSnapshot, Envelope.from_bytes(status)).provider
             if provider != self._identity.agency:
                 async with self._store.transaction() as tx:
-                    await self._book.accept_status(tx, provider, status, registry, now)
+                    return await self._book.accept_status(tx, provider, status, registry, now)
         except (PolicyError, CryptoError) as error:
             _log.warning("status refused", reason=type(error).__name__)
+        return False

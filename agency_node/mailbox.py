@@ -210,7 +210,7 @@ class Mailbox:
 
     def retry(self) -> None:
         """What a message waits for may have come: try those that were too early again now."""
-        self._deferred.hurry()
+        self._deferred.hurry(time.monotonic())
         self._again.set()
 
     # -- out
@@ -314,15 +314,16 @@ class Mailbox:
 
     async def take(self, relay: Relay, incoming: IncomingMessage) -> None:
         """Lets one message have its effect, once, and acknowledges it; or puts it aside for later."""
+        hurries = self._deferred.hurries
         try:
             await self._process(incoming)
         except Exception as error:  # noqa: BLE001 - a fault of this node must not lose the message
-            if await self._waits(incoming, error):
+            if await self._waits(incoming, error, hurries):
                 return
         self._deferred.release(incoming)
         await relay.acknowledge([incoming.message_id])
 
-    async def _waits(self, incoming: IncomingMessage, error: Exception) -> bool:
+    async def _waits(self, incoming: IncomingMessage, error: Exception, hurries: int) -> bool:
         """Whether a message that came too early waits for another try; otherwise it was refused for good.
 
         One that finds no room stays at the broker and comes again with the next connection, if it is this
@@ -332,7 +333,7 @@ class Mailbox:
         patience = _patience(error)
         if not isinstance(error, (RetryLaterError, RefusedError)):
             _log.error("message failed", purpose=incoming.purpose, exc_info=error)
-        held = self._deferred.hold(incoming, now, time.monotonic(), self._share(now))
+        held = self._deferred.hold(incoming, now, time.monotonic(), self._share(now), hurries)
         if held is None:
             if not isinstance(error, RetryLaterError):
                 return True

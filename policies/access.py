@@ -7,7 +7,7 @@ default, and an error denies.
 from dataclasses import dataclass
 from enum import StrEnum
 
-from policies.clauses import Approvals, Clause
+from policies.clauses import LINK_EXISTS, LINK_RECORD, Approvals, Clause
 from policies.ids import AgencyId, FieldName, Marker, RecordType
 from policies.vocabulary import Consent, OfficerRole, Purpose, Strength
 
@@ -39,6 +39,11 @@ class FieldRequest:
     field: FieldName
     record_age_days: int | None = None
     markers: frozenset[Marker] = frozenset()
+
+    @property
+    def is_existence(self) -> bool:
+        """Whether it is that there is a link, and no more."""
+        return self.record_type == LINK_RECORD and self.field == LINK_EXISTS
 
 
 class Builtin(StrEnum):

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from datetime import UTC, date, datetime
 from enum import StrEnum
-from functools import cache, lru_cache
+from functools import cache
 from typing import ClassVar, Protocol, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from crypto.canonical import JsonValue, canonical_json, parse_canonical
@@ -27,11 +27,10 @@ from crypto.errors import CanonicalError, CryptoError
 from crypto.keys import SealingPublicKey, VerifyKey
 from policies.errors import DocumentError, RuleError
 from policies.ids import IdError, Text
+from policies.remembered import Remembered
 
 MAX_DOCUMENT_BYTES = 4 * 1024 * 1024
 MAX_INT = 2**53
-#: What is remembered of kinds with `READ_OFTEN`: those that are read at every decision and name no subject.
-_REMEMBERED_DOCUMENTS, _REMEMBERED_BYTES = 256, 64 * 1024
 TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -40,6 +39,10 @@ class Document(Protocol):
 
     KIND: ClassVar[str]
 
+
+#: Documents of the kinds with `READ_OFTEN`: those that are read at every decision, and have no field for a
+#: subject. Whether a signature counts does not follow from the bytes, and is found out every time.
+_REMEMBERED: Remembered[Document] = Remembered(8 * 1024 * 1024)
 
 D = TypeVar("D", bound=Document)
 T = TypeVar("T")
@@ -76,8 +79,8 @@ def write(document: Document) -> bytes:
 
 def parse(kind: type[D], data: bytes) -> D:
     """The document in `data`; raises `DocumentError` unless `write` would give exactly `data`."""
-    if getattr(kind, "READ_OFTEN", False) and len(data) <= _REMEMBERED_BYTES:
-        return cast(D, _remembered(kind, data))
+    if kind.__dict__.get("READ_OFTEN", False):
+        return cast(D, _REMEMBERED.of(kind, data, lambda: _parsed(kind, data)))
     return _parsed(kind, data)
 
 
@@ -87,12 +90,6 @@ def _parsed(kind: type[D], data: bytes) -> D:
     except CanonicalError as error:
         raise DocumentError(f"not a canonical {kind.KIND} document: {error}") from error
     return from_json(kind, value)
-
-
-@lru_cache(maxsize=_REMEMBERED_DOCUMENTS)
-def _remembered(kind: type[D], data: bytes) -> D:
-    """What depends on the bytes alone. Whether a signature counts never does, and is found out every time."""
-    return _parsed(kind, data)
 
 
 def to_json(document: Document) -> JsonValue:

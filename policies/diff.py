@@ -12,7 +12,6 @@ from enum import StrEnum
 from policies.access import Asker, FieldDecision, FieldRequest, NeedsApproval, Permit, Withhold
 from policies.clauses import (
     BUILT_IN_MARKERS,
-    LINK_AGENCY,
     NO_APPROVALS,
     PROTECTED_FIELDS,
     Approvals,
@@ -150,6 +149,7 @@ def _asker_kind(old: SharingPolicy, new: SharingPolicy, asker: Asker) -> _Kind:
             asker.provider in policy.providers,
             asker.recipient in policy.recipients,
             party is not None and party.name_withheld,
+            asker.tier == 0,
         )
         kind += [
             clause.tier <= asker.tier
@@ -166,7 +166,7 @@ def _asker_kind(old: SharingPolicy, new: SharingPolicy, asker: Asker) -> _Kind:
 
 def _item_kind(old: SharingPolicy, new: SharingPolicy, item: FieldRequest) -> _Kind:
     """All that either version can see of a field: which clauses could speak of it, and the fixed rules."""
-    age, kind = item.record_age_days, [item.field in PROTECTED_FIELDS, item.field == LINK_AGENCY]
+    age, kind = item.record_age_days, [item.field in PROTECTED_FIELDS, item.is_existence]
     kind.append(not BUILT_IN_MARKERS.isdisjoint(item.markers))
     for policy in (old, new):
         kind.append(item.markers <= policy.named_markers)

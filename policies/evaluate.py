@@ -24,7 +24,6 @@ from policies.access import (
 from policies.cedar import Answer, Applies, CompiledPolicy, Forbidden, NothingApplies
 from policies.clauses import (
     BUILT_IN_MARKERS,
-    LINK_AGENCY,
     NO_APPROVALS,
     PROTECTED_FIELDS,
     PROTECTED_MARKERS,
@@ -109,7 +108,7 @@ class PolicyEvaluator:
         if not item.markers <= self._markers:
             return Withhold((), Builtin.UNKNOWN_MARKER)
         party = self.policy.party(asker.provider)
-        if item.field == LINK_AGENCY and (party is None or party.name_withheld):
+        if (party is None or party.name_withheld) and not (asker.tier == 0 and item.is_existence):
             return Withhold((), Builtin.NAME_WITHHELD)
         return None
 

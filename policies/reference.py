@@ -41,9 +41,8 @@ def reference_decision(
         all(marker not in (c.conditions.markers or ()) for c in policy.clauses) for marker in item.markers
     ):
         return Withhold((), Builtin.UNKNOWN_MARKER)
-    if item.field == "agency_name" and any(
-        p.agency == asker.provider and p.name_withheld for p in policy.parties
-    ):
+    hidden = any(p.agency == asker.provider and p.name_withheld for p in policy.parties)
+    if hidden and (asker.tier, item.record_type, item.field) != (0, "link", "exists"):
         return Withhold((), Builtin.NAME_WITHHELD)
     applying = [clause for clause in policy.clauses if applies(clause, asker, item, ceiling)]
     if withheld := [clause.number for clause in applying if clause.effect is Effect.WITHHOLD]:

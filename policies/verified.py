@@ -5,17 +5,20 @@ Called at the moment of every decision; no verdict is remembered, so a changed r
 
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
 
 from policies.agreement import LinkageAgreement
-from policies.codec import open_document, parse
+from policies.codec import open_document
 from policies.errors import DocumentError, WrongFederationError
 from policies.ids import AgencyId, FederationId, Hash256
 from policies.quorum import agreement_rule, policy_rule
 from policies.registry import Officer, Registry
+from policies.remembered import Remembered
 from policies.render import page_hash, render_agreement, render_policy
 from policies.sharing import SharingPolicy
 from policies.signing import Quorum, SignedDocument, signing_officer, verify_quorum
+
+#: Hashes of the pages that officers read, by the bytes of the documents.
+_PAGES: Remembered[Hash256] = Remembered(8 * 1024 * 1024)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,7 @@ def verify_policy(
     """
     policy = open_document(SharingPolicy, bundle.document)
     _require_known(registry, policy.federation, tuple(party.agency for party in policy.parties))
-    page = _page(SharingPolicy, bundle.document.payload)
+    page = _PAGES.of(SharingPolicy, bundle.document.payload, lambda: page_hash(render_policy(policy)))
     relies_on = policy.governance.relies_on
     quorum = verify_quorum(
         bundle,
@@ -66,20 +69,12 @@ def verify_agreement(
     """Open the agreement and count its signatures; as `verify_policy`."""
     agreement = open_document(LinkageAgreement, bundle.document)
     _require_known(registry, agreement.federation, agreement.agencies)
-    page = _page(LinkageAgreement, bundle.document.payload)
+    payload = bundle.document.payload
+    page = _PAGES.of(LinkageAgreement, payload, lambda: page_hash(render_agreement(agreement)))
     quorum = verify_quorum(
         bundle, page, agreement_rule(agreement), registry, now, published_now=published_now
     )
     return VerifiedAgreement(agreement, bundle.digest, quorum)
-
-
-@lru_cache(maxsize=256)
-def _page(kind: type[SharingPolicy] | type[LinkageAgreement], payload: bytes) -> Hash256:
-    """The hash of the page that officers read: it depends on the document's bytes alone."""
-    document = parse(kind, payload)
-    if isinstance(document, SharingPolicy):
-        return page_hash(render_policy(document))
-    return page_hash(render_agreement(document))
 
 
 def joined(

@@ -20,10 +20,14 @@ class Command:
     module: str
     app: str
     help: str
+    #: Whether it reads or keeps data, of which something may have to be logged.
+    logs: bool = False
 
 
 COMMANDS: dict[str, Command] = {
-    "demo": Command("tallystick.demo.cli", "demo_app", "Five agencies and a broker on this machine."),
+    "demo": Command(
+        "tallystick.demo.cli", "demo_app", "Five agencies and a broker on this machine.", logs=True
+    ),
     "federation": Command(
         "tallystick.federation.cli", "federation_app", "The federation's office: authority, root, registry."
     ),
@@ -31,9 +35,13 @@ COMMANDS: dict[str, Command] = {
         "tallystick.governance.cli", "policy_app", "Sharing policies: write, lint, show, sign, suspend."
     ),
     "officer": Command("tallystick.officer", "officer_app", "An officer's own signing key."),
-    "pilot": Command("tallystick.pilot.cli", "pilot_app", "Try a linkage on files, before anybody signs."),
-    "broker": Command("broker.cli", "broker_app", "The broker: init, enrol, run, check-config."),
-    "node": Command("agency_node.cli", "node_app", "An agency's node: init, enrol, run, sync, match, links."),
+    "pilot": Command(
+        "tallystick.pilot.cli", "pilot_app", "Try a linkage on files, before anybody signs.", logs=True
+    ),
+    "broker": Command("broker.cli", "broker_app", "The broker: init, enrol, run, check-config.", logs=True),
+    "node": Command(
+        "agency_node.cli", "node_app", "An agency's node: init, enrol, run, sync, match, links.", logs=True
+    ),
     "request": Command("agency_node.disclosure.cli", "request_app", "Ask another agency for a disclosure."),
     "approve": Command("agency_node.disclosure.cli", "approve_app", "Decide on requests that wait for you."),
     "audit": Command("agency_node.audit_cli", "audit_app", "Export and verify audit logs, offline."),
@@ -41,7 +49,10 @@ COMMANDS: dict[str, Command] = {
         "agency_node.disclosure.oversight_cli", "supervise_app", "Sampled releases, alarms, conflicts."
     ),
     "privacy-report": Command(
-        "tallystick.privacy.cli", "privacy_app", "How badly a linkage's encodings would leak, before signing."
+        "tallystick.privacy.cli",
+        "privacy_app",
+        "How badly a linkage's encodings would leak, before signing.",
+        logs=True,
     ),
 }
 
@@ -85,7 +96,8 @@ def build(used: str | None) -> typer.Typer:
 def main() -> None:
     """Entry point of the console script `tallystick`."""
     words = [word for word in sys.argv[1:] if not word.startswith("-")]
-    if words:
+    command = COMMANDS.get(words[0]) if words else None
+    if command is not None and command.logs:
         from protos.wire.safelog import configure_logging
 
         # A command says what it does itself; servers set their own logging from their configuration.

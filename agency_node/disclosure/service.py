@@ -36,6 +36,7 @@ from agency_node.disclosure.unsent import UnsentReleases
 from agency_node.disclosure.vault import Vault
 from agency_node.disclosure.viewing import EXPORTS, Viewing
 from agency_node.disclosure.witnessing import Witnessing
+from agency_node.links import LinkNews
 from agency_node.mailbox import OpenedMessage
 from agency_node.mapping import load_mapping
 from agency_node.parts import NodeParts
@@ -115,6 +116,10 @@ class Disclosure:
         mailbox.on_undeliverable("disclosure-request", self._requester.undeliverable)
         context.links.on_events(self._retention.on_link_events)
         context.links.on_events(self._pushing.on_link_events)
+        context.links.on_events(self._what_waits_for_a_link)
+
+    async def _what_waits_for_a_link(self, _tx: NodeTransaction, _events: Sequence[LinkNews]) -> None:
+        self.context.mailbox.retry()
 
     async def _take_question(self, tx: NodeTransaction, message: OpenedMessage) -> None:
         kind = message.envelope.payload_type
@@ -249,7 +254,7 @@ class Disclosure:
         return await subject_report(self.context, subject_id)
 
     async def export_audit(self, *, broker: bool = False) -> AsyncGenerator[tuple[str, bytes], None]:
-        """The audit log's files in chunks, or those of the broker's log: see `agency_node.audit_export`.
+        """The audit log's files in chunks, or those of the broker's log: see `agency_node.audit_manifest`.
 
         Raises:
             RefusedError: UNAVAILABLE where the broker has not been reached yet.

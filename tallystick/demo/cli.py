@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import tempfile
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -43,15 +44,16 @@ def demo(
         raise TerminalError(f"{keep}: the path is too long for the nodes' sockets; choose a shorter one")
     signal.signal(signal.SIGTERM, _interrupt)
     try:
+        began = time.monotonic()
         servers = Servers()  # they load, and compile the first time, beside what follows
         from tallystick.demo.show import run_demo
 
         if keep is not None:
             keep.mkdir(parents=True, exist_ok=True)
-            asyncio.run(run_demo(servers, keep.resolve(), people, seed, stay=True))
+            asyncio.run(run_demo(servers, keep.resolve(), people, seed, began, stay=True))
             return
         with tempfile.TemporaryDirectory(prefix="tallystick-demo-") as folder:
-            asyncio.run(run_demo(servers, Path(folder), people, seed, stay=False))
+            asyncio.run(run_demo(servers, Path(folder), people, seed, began, stay=False))
     except KeyboardInterrupt:
         typer.echo("Stopped; all servers have ended.")
         raise typer.Exit(130) from None

@@ -25,6 +25,8 @@ from agency_node.subjects import Identity, Subject, SubjectId
 from broker.matching.index import BitslicedIndex
 
 _FILTER_BYTES = 128
+#: The other process is as fast as this one, or something is wrong with it; then this one compiles all.
+_PATIENCE_SECONDS = 30.0
 _SERVERS = ("agency_node.cli", "agency_node.app", "broker.cli", "broker.app", "broker.matching.incremental")
 _NOBODY = Identity(
     {
@@ -62,6 +64,8 @@ def _load() -> None:
     other = get_context("fork").Process(target=_compare)
     other.start()
     _encode()
+    other.join(_PATIENCE_SECONDS)
+    other.kill()
     other.join()
     _compare()
     # What is loaded stays: nobody need look through it for garbage, six processes over.

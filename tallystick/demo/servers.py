@@ -43,10 +43,13 @@ class Servers:
 
     def __init__(self) -> None:
         """Begins to load the program, beside whatever else is done until the first server starts."""
-        self.began = time.monotonic()
         self._context = get_context("forkserver")
         self._context.set_forkserver_preload(["tallystick.demo.preload"])
-        forkserver.ensure_running()
+        interrupted = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the demonstration's alone
+        try:
+            forkserver.ensure_running()
+        finally:
+            signal.signal(signal.SIGINT, interrupted)
         self._running: list[Server] = []
 
     def __enter__(self) -> Servers:
@@ -56,11 +59,18 @@ class Servers:
         self.stop()
 
     def start(self, name: str, arguments: Sequence[str], log: Path, passphrase: str) -> Server:
-        """Starts `tallystick ARGUMENTS`; its output goes to `log`."""
+        """Starts `tallystick ARGUMENTS`; its output goes to `log`.
+
+        Raises:
+            ServerError: it could not be started.
+        """
         process = self._context.Process(
             target=_serve, args=(list(arguments), str(log), passphrase), name=name
         )
-        process.start()
+        try:
+            process.start()
+        except (EOFError, ConnectionError):
+            raise ServerError(f"{name} did not start: the process that starts servers has ended") from None
         server = Server(name, process, log)
         self._running.append(server)
         return server

@@ -10,10 +10,10 @@ from typing import Annotated
 import typer
 
 from crypto.signers import load_signer
-from policies.access import Asker, Builtin, FieldRequest, Withhold
+from policies.access import Asker, FieldRequest
 from policies.authoring import template as template_text
 from policies.authoring import template_names
-from policies.clauses import LINK_RECORD, Approvals
+from policies.clauses import Approvals
 from policies.codec import format_time
 from policies.diff import diff as what_changed
 from policies.evaluate import PolicyEvaluator
@@ -165,13 +165,6 @@ def simulate(
     markers = frozenset(Marker(word) for word in marker or ())
     requests = _mentioned(policy, age_days, markers)
     decisions = PolicyEvaluator(policy).decide(asker, requests, ceiling=MAX_TIER)
-    party = policy.party(asker.provider)
-    if party is not None and party.name_withheld:
-        # Its node answers nobody, for an answer would name it: only the broker tells that there is a link.
-        unnamed = Withhold((), Builtin.NAME_WITHHELD)
-        decisions = tuple(
-            d if r.record_type == LINK_RECORD else unnamed for r, d in zip(requests, decisions, strict=True)
-        )
     rows = [
         {"record_type": str(r.record_type), "field": str(r.field), "decision": str(d)}
         for r, d in zip(requests, decisions, strict=True)

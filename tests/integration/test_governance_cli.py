@@ -301,15 +301,25 @@ def test_a_mistake_in_a_draft_is_named_with_its_place(draft_file: Path) -> None:
     assert "clauses[2]" in shown.stderr
 
 
-def test_simulate_releases_nothing_of_an_agency_whose_name_is_withheld(draft_file: Path) -> None:
-    """As at its node: an answer would name it. That there is a link, the broker tells."""
+def test_an_agency_whose_name_is_withheld_releases_nothing(draft_file: Path, tmp_path: Path) -> None:
+    """As at its node, for an answer would name it. That there is a link, the broker tells."""
+    hidden = tmp_path / "hidden.yaml"
+    hidden.write_text(draft_file.read_text().replace("name_withheld: false", "name_withheld: true"))
+
+    def said(file: Path, tier: int) -> dict[tuple[str, str], str]:
+        asked = ("--provider", CARE, "--recipient", POLICE, "--role", "investigator", "--tier", tier,
+                 "--purpose", "domestic_abuse_risk", "--age-days", 30, "--approvals", 2)  # fmt: skip
+        rows = json.loads(run("simulate", file, *asked, "--json").stdout)
+        return {(row["record_type"], row["field"]): row["decision"] for row in rows}
+
     for tier in range(4):
-        asked = ("--provider", "refuge", "--recipient", POLICE, "--role", "investigator", "--tier", tier,
-                 "--purpose", "domestic_abuse_risk", "--approvals", "2", "--json")  # fmt: skip
-        rows = json.loads(run("simulate", draft_file, *asked).stdout)
-        said = {(row["record_type"], row["field"]): row["decision"] for row in rows}
-        assert said.pop(("link", "exists")).startswith("released")
-        assert set(said.values()) == {"withheld: the provider's name is withheld"}
+        shown, decided = said(draft_file, tier), said(hidden, tier)
+        assert any(decision.startswith("released") for decision in shown.values())
+        if tier == 0:
+            assert decided.pop(("link", "exists")).startswith("released")
+        assert set(decided.values()) == {"withheld: the provider's name is withheld"}
+    changes = run("diff", hidden, draft_file).stdout
+    assert "MORE: care -> police" in changes and "incident.summary" in changes
 
 
 def test_simulate_and_diff_show_decisions(draft_file: Path, tmp_path: Path) -> None:

@@ -380,22 +380,61 @@ async def test_one_senders_early_messages_take_no_place_of_anothers(
     await nhs.store.close()
 
 
+def messages_of(count: int) -> list[IncomingMessage]:
+    return [IncomingMessage(f"{n:032x}", "police", PURPOSE, b"", None) for n in range(count)]
+
+
 def test_each_deferred_message_is_tried_later_and_later_and_few_at_once() -> None:
     deferred = DeferredMessages()
-    messages = [IncomingMessage(f"{n:032x}", "police", PURPOSE, b"", None) for n in range(120)]
+    messages = messages_of(120)
     for message in messages:
-        assert deferred.hold(message, NOW, 0.0, 200) is not None
+        assert deferred.hold(message, NOW, 0.0, 200, 0) is not None
     assert deferred.due(0.4) == []
     assert deferred.due(0.5) == messages[:50]
     waits = []
     for _ in range(10):
-        held = deferred.hold(messages[0], NOW, 100.0, 200)
+        held = deferred.hold(messages[0], NOW, 100.0, 200, 0)
         assert held is not None
         waits.append(held.due - 100.0)
     assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 60, 60]
     deferred.release(messages[0])
-    assert deferred.hold(messages[0], NOW, 0.0, 119) is None
+    assert deferred.hold(messages[0], NOW, 0.0, 119, 0) is None
     assert len(deferred) == 119
+
+
+def test_hurried_messages_take_their_turns() -> None:
+    """However often they are hurried, none is tried a second time before the others were."""
+    deferred = DeferredMessages()
+    messages = messages_of(120)
+    for message in messages:
+        assert deferred.hold(message, NOW, 0.0, 200, 0)
+    tried: list[IncomingMessage] = []
+    for second in range(1, 4):
+        deferred.hurry(float(second) / 10)
+        for message in deferred.due(float(second) / 10):
+            tried.append(message)
+            assert deferred.hold(message, NOW, second / 10, 200, deferred.hurries)
+    assert sorted(tried[:120], key=messages.index) == messages
+
+
+def test_a_hurried_try_uses_up_no_patience() -> None:
+    deferred = DeferredMessages()
+    (message,) = messages_of(1)
+    for _ in range(3):
+        assert deferred.hold(message, NOW, 0.0, 200, 0)
+    for hurries in range(1, 30):
+        deferred.hurry(1.0)
+        held = deferred.hold(message, NOW, 1.0, 200, hurries)
+        assert held is not None and (held.tries, held.due) == (3, 3.0)
+
+
+def test_what_comes_while_a_message_is_tried_makes_it_due_at_once() -> None:
+    deferred = DeferredMessages()
+    (message,) = messages_of(1)
+    assert deferred.hold(message, NOW, 0.0, 200, 0)
+    deferred.hurry(5.0)
+    assert deferred.hold(message, NOW, 6.0, 200, 0)
+    assert deferred.due(6.0) == [message]
 
 
 class _StaysOpen(RelayPort):

@@ -16,7 +16,7 @@ from policies.reference import reference_decision
 from policies.sharing import SharingPolicy
 from policies.status import MAX_TIER
 from policies.vocabulary import Effect, OfficerRole, Strength
-from tests.simulator.policies import CARE, NHS, sample_policy, template_values
+from tests.simulator.policies import NHS, sample_policy, template_values
 
 POLICY = sample_policy()
 NO_BANDS = Clause(7, Effect.WITHHOLD, Prose("No bands."), 0, (), (FieldName("risk_band"),))
@@ -43,7 +43,7 @@ CHANGED = {
         conditions=Conditions(markers=(Marker("legally_privileged"), Marker("court_order"))),
     ),
     "roles": with_clause(2, officer_roles=(OfficerRole.INVESTIGATOR,)),
-    "providers": with_clause(2, providers=(CARE,)),
+    "providers": with_clause(2, providers=(NHS,)),
     "tier": with_clause(2, tier=2, push=False),
     "fields": with_clause(2, fields=(FieldName("risk_band"),)),
     "name": replace(
