@@ -28,9 +28,12 @@ F = TypeVar("F", bound=Callable[..., object])
 
 
 def kernel(function: F) -> F:
-    """Compile with numba (cached on disk, without the GIL), keeping the Python signature for the type
-    checker."""
-    return cast(F, numba.njit(cache=True, nogil=True)(function))
+    """Compile with numba without the GIL, cached on disk where any place for the cache is writable, keeping
+    the Python signature for the type checker."""
+    try:
+        return cast(F, numba.njit(cache=True, nogil=True)(function))
+    except RuntimeError:  # neither the package's folder nor the user's cache folder can be written
+        return cast(F, numba.njit(nogil=True)(function))
 
 
 WIDE: Final = 16
