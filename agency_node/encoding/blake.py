@@ -7,7 +7,7 @@ salt=str(i).encode())`` is here one compression from a state that has taken in p
 import numpy as np
 from numpy.typing import NDArray
 
-from agency_node.encoding.kernels import kernel
+from protos.wire.jit import compiled
 
 BLOCK_BYTES = 128
 LONGEST_KEY = 64
@@ -41,7 +41,7 @@ _SCHEDULE = np.array(
 _Four = tuple[np.uint64, np.uint64, np.uint64, np.uint64]
 
 
-@kernel
+@compiled
 def _mix(a: np.uint64, b: np.uint64, c: np.uint64, d: np.uint64, x: np.uint64, y: np.uint64) -> _Four:
     a = a + b + x
     d = d ^ a
@@ -58,7 +58,7 @@ def _mix(a: np.uint64, b: np.uint64, c: np.uint64, d: np.uint64, x: np.uint64, y
     return a, b, c, d
 
 
-@kernel
+@compiled
 def compress(
     state: NDArray[np.uint64], message: NDArray[np.uint64], count: int, final: bool, out: NDArray[np.uint64]
 ) -> None:

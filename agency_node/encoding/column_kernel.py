@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agency_node.encoding.blake import compress
-from agency_node.encoding.kernels import WIDE, kernel, or_wide
+from agency_node.encoding.kernels import WIDE, or_wide
+from protos.wire.jit import compiled
 
 SEPARATOR: Final = 0x1F
 """Ends every value (ASCII's unit separator); a value that holds it is for the general path."""
@@ -35,7 +36,7 @@ _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 _MARK = np.uint64(1 << 63)
 
 
-@kernel
+@compiled
 def _is_iso_date(codes: NDArray[np.uint8], at: int) -> bool:
     """Whether the ten characters are a real date of the year 1000 or later."""
     for place in range(10):
@@ -61,7 +62,7 @@ def _is_iso_date(codes: NDArray[np.uint8], at: int) -> bool:
     return bool(day <= longest)
 
 
-@kernel
+@compiled
 def _hash_token(
     states: NDArray[np.uint64],
     message: NDArray[np.uint8],
@@ -84,7 +85,7 @@ def _hash_token(
                 row[block * _SHORTS + word * 4 + part] = np.uint16(short ^ np.uint64(7))
 
 
-@kernel
+@compiled
 def _set_bits(
     positions: NDArray[np.uint16], slot: np.uint64, times: int, words: NDArray[np.uint64], row: int
 ) -> None:
@@ -94,7 +95,7 @@ def _set_bits(
         words[np.uint64(row), bit >> np.uint64(6)] |= np.uint64(1) << (bit & np.uint64(63))
 
 
-@kernel
+@compiled
 def _write_token(
     codes: NDArray[np.uint8],
     begin: int,
@@ -119,7 +120,7 @@ def _write_token(
     return size + n
 
 
-@kernel
+@compiled
 def _write_number(number: int, message: NDArray[np.uint8]) -> int:
     """Write a positive number in decimal; its length."""
     digits = 0
@@ -134,7 +135,7 @@ def _write_number(number: int, message: NDArray[np.uint8]) -> int:
     return digits
 
 
-@kernel
+@compiled
 def _kind(
     classes: NDArray[np.uint8], times: int, counts: NDArray[np.int64], mask_of: NDArray[np.uint16]
 ) -> np.uint64:
@@ -147,7 +148,7 @@ def _kind(
     return np.uint64(classes[times])
 
 
-@kernel
+@compiled
 def find_cells(codes: NDArray[np.uint8], tail: int, bounds: NDArray[np.int32]) -> bool:
     """Where each text in ``codes[:tail]`` begins, each ended by a separator, and at last ``tail`` itself;
     False unless there is exactly one text fewer than there are ``bounds``."""
@@ -162,7 +163,7 @@ def find_cells(codes: NDArray[np.uint8], tail: int, bounds: NDArray[np.int32]) -
     return found == bounds.size - 1
 
 
-@kernel
+@compiled
 def _packed(codes: NDArray[np.uint8], begin: int, length: int, value: NDArray[np.uint64]) -> np.uint64:
     """Pack a text of at most ``LONGEST_KEPT`` characters and its length into four words; their hash."""
     mixed = np.uint64(0)
@@ -178,7 +179,7 @@ def _packed(codes: NDArray[np.uint8], begin: int, length: int, value: NDArray[np
     return mixed
 
 
-@kernel
+@compiled
 def add_column(
     codes: NDArray[np.uint8],
     bounds: NDArray[np.int32],

@@ -8,9 +8,8 @@ the order of ``bitarray.tobytes()`` in clkhash.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Final, TypeVar, cast
+from typing import Final, cast
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -18,23 +17,13 @@ from numba.core.typing.templates import Signature
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from protos.wire.jit import compiled
+
 CODE_BITS = 21
 """Bits that one Unicode code point (or one token position) takes in a packed n-gram key."""
 
 _SPACE = 32
 _HASH_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
-
-F = TypeVar("F", bound=Callable[..., object])
-
-
-def kernel(function: F) -> F:
-    """Compile with numba without the GIL, cached on disk where any place for the cache is writable, keeping
-    the Python signature for the type checker."""
-    try:
-        return cast(F, numba.njit(cache=True, nogil=True)(function))
-    except RuntimeError:  # neither the package's folder nor the user's cache folder can be written
-        return cast(F, numba.njit(nogil=True)(function))
-
 
 WIDE: Final = 16
 """Words of the usual filter, 1,024 bits, which :func:`or_wide` is for."""
@@ -59,7 +48,7 @@ or_wide = cast(Callable[[int, int], int], intrinsic(_or_wide))
 """``out |= more`` for 16 words at each of two addresses, in as few instructions as the processor has; 16."""
 
 
-@kernel
+@compiled
 def intern_ngrams(
     codes: NDArray[np.uint32],
     offsets: NDArray[np.int64],
@@ -125,7 +114,7 @@ def intern_ngrams(
     return value, known, written
 
 
-@kernel
+@compiled
 def rehash(
     old_keys: NDArray[np.uint64],
     old_ids: NDArray[np.int32],
@@ -145,7 +134,7 @@ def rehash(
         table_ids[slot] = old_ids[old]
 
 
-@kernel
+@compiled
 def set_token_bits(
     token_ids: NDArray[np.int32],
     token_counts: NDArray[np.int64],
@@ -179,7 +168,7 @@ def set_token_bits(
                 filters[value, bit >> 3] |= np.uint8(0x80) >> np.uint8(bit & 7)
 
 
-@kernel
+@compiled
 def set_bits(rows: NDArray[np.int64], bits: NDArray[np.uint32], filters: NDArray[np.uint8]) -> None:
     """Set bit ``bits[i]`` in row ``rows[i]`` of ``filters``."""
     for index in range(rows.size):
@@ -187,7 +176,7 @@ def set_bits(rows: NDArray[np.int64], bits: NDArray[np.uint32], filters: NDArray
         filters[rows[index], bit >> 3] |= np.uint8(0x80) >> np.uint8(bit & 7)
 
 
-@kernel
+@compiled
 def or_rows(table: NDArray[np.uint64], slots: NDArray[np.int32], out: NDArray[np.uint64]) -> None:
     """``out[r] |= table[slots[r]]`` for every row; both are (rows, words)."""
     for row in range(slots.size):
@@ -196,7 +185,7 @@ def or_rows(table: NDArray[np.uint64], slots: NDArray[np.int32], out: NDArray[np
             out[row, word] |= table[slot, word]
 
 
-@kernel
+@compiled
 def transpose64(block: NDArray[np.uint64]) -> None:
     """Transpose a 64 by 64 bit matrix in place (Hacker's Delight, section 7-3)."""
     width = 32
@@ -213,7 +202,7 @@ def transpose64(block: NDArray[np.uint64]) -> None:
         mask ^= mask << np.uint64(width) if width else np.uint64(0)
 
 
-@kernel
+@compiled
 def diffuse_rows(words: NDArray[np.uint64], taps: NDArray[np.int32], out: NDArray[np.uint64]) -> None:
     """Output bit ``j`` of each row is the XOR of its input bits ``taps[j]``; ``words`` and ``out`` are
     (rows, words).

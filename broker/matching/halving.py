@@ -13,8 +13,8 @@ sample is split by it, and the bits vote whose frequency differs between the hal
 import numpy as np
 import numpy.typing as npt
 
-from broker.matching.jit import compiled
 from broker.matching.vertical import count_ones
+from protos.wire.jit import compiled
 
 _TILE = 256
 """Parts end at multiples of this, as do blocks of records and tiles of queries."""

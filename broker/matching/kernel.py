@@ -12,7 +12,6 @@ Everything here needs numba; :mod:`broker.matching.scan` chooses between this an
 import numpy as np
 import numpy.typing as npt
 
-from broker.matching.jit import compiled
 from broker.matching.plan import DEPTH, FEWEST, GROUPS, MOST, NO_QUERY, OFFSET, PAST, QUERY, STEPS
 from broker.matching.vertical import (
     LANE_WORDS,
@@ -23,6 +22,7 @@ from broker.matching.vertical import (
     count_block_short,
     trailing_zeros,
 )
+from protos.wire.jit import compiled
 
 _GUESS_UNIT = 8
 _DEPTHS = len(GROUPS) + 1

@@ -16,9 +16,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from broker.matching.jit import compiled
 from broker.matching.turning import rank_words
 from broker.matching.vertical import LANE_WORDS, ROWS_PER_STEP, count_ones, trailing_zeros
+from protos.wire.jit import compiled
 
 GROUPS = (256, 64, 16, 4, 2)
 """Queries of a node, by level; a tile has as many as the first says."""

@@ -3,8 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
-from broker.matching.jit import compiled
 from broker.matching.vertical import LANE_WORDS, LANES
+from protos.wire.jit import compiled
 
 
 @compiled

@@ -5,7 +5,6 @@ import os
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numba
@@ -13,11 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from broker.matching import backend, jit, scan
+from broker.matching import backend, scan
 from broker.matching.errors import MatchInputError, PairLimitError
 from broker.matching.index import BitslicedIndex
 from broker.matching.index_file import IndexFileError
 from broker.matching.scan import Matches
+from protos.wire.jit import compiled
 
 Packed = npt.NDArray[np.uint8]
 BITS = 128
@@ -270,12 +270,7 @@ print(found.query_row.tolist(), found.record_row.tolist(), found.score.tolist())
 
 
 def test_the_kernel_compiles_where_no_cache_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    compile_plainly = numba.njit(nogil=True)
-
-    def njit_without_cache(**options: bool) -> Callable[..., object]:
-        if options.get("cache"):
-            raise RuntimeError("cannot cache function: no locator available")
-        return compile_plainly
-
-    monkeypatch.setattr(numba, "njit", njit_without_cache)
-    assert jit.compiled(lambda number: number + 1)(41) == 42
+    monkeypatch.setattr("numba.core.caching.CacheImpl._locator_classes", [])
+    with pytest.raises(RuntimeError, match="no locator available"):
+        numba.njit(cache=True)(lambda number: number + 1)
+    assert compiled(lambda number: number + 1)(41) == 42
