@@ -154,17 +154,9 @@ class Holder:
 
     async def decide_again(self, tx: NodeTransaction, stored: StoredRequest) -> RequestState:
         """Decides a waiting request anew, with the approvals that are here now; returns its state."""
-        ctx = self._context
         if stored.wrapped is None or stored.state is not RequestState.WAITING:
             return stored.state
-        now = ctx.now()
-        registry = ctx.registry_at(now)
-        contents = ctx.vault.open_request(stored.direction, stored.request_id, stored.wrapped)
-        request = open_document(DisclosureRequest, contents.envelope)
-        approvals = await self._approvals(tx, stored)
-        return await self._settle(
-            tx, Case(stored, request, contents, registry, now, ctx.clock(), approvals), limited=False
-        )
+        return await self._settle(tx, await self._case(tx, stored, stored.wrapped), limited=False)
 
     async def take_withdrawal(self, tx: NodeTransaction, message: OpenedMessage) -> None:
         """The requester needs no answer any more; one that has left already is noted, and purged there.
@@ -223,20 +215,13 @@ class Holder:
         self, tx: NodeTransaction, stored: StoredRequest, until: datetime | None
     ) -> tuple[Case, Ready, Weighed] | None:
         """A request that was answered, decided again with the approvals that are here; None if refused."""
-        ctx = self._context
         if stored.wrapped is None:
             return None
-        now = ctx.now()
-        contents = ctx.vault.open_request(stored.direction, stored.request_id, stored.wrapped)
-        request = open_document(DisclosureRequest, contents.envelope)
-        approvals = await self._approvals(tx, stored)
-        registry = ctx.registry_at(now)
-        case = Case(stored, request, contents, registry, now, ctx.clock(), approvals, until)
+        case = await self._case(tx, stored, stored.wrapped, until)
         found = await self._examiner.examined(tx, case, limited=False)
         if isinstance(found, Refused):
             return None
-        weighed = self._weighed(case, found)
-        return case, found, weighed
+        return case, found, self._weighed(case, found)
 
     async def decide_unsent(
         self, tx: NodeTransaction, stored: StoredRequest, until: datetime
@@ -245,19 +230,26 @@ class Holder:
 
         Should it have left all the same, the requester may keep what it gets now no longer: `until`.
         """
-        ctx = self._context
         if stored.wrapped is None or stored.state is not RequestState.RELEASED:
             return stored.state
         await tx.requests.settle(Direction.RECEIVED, stored.request_id, RequestState.WAITING)
-        now = ctx.now()
-        contents = ctx.vault.open_request(stored.direction, stored.request_id, stored.wrapped)
-        request = open_document(DisclosureRequest, contents.envelope)
-        approvals = await self._approvals(tx, stored)
-        case = Case(stored, request, contents, ctx.registry_at(now), now, ctx.clock(), approvals, until)
-        if now >= min(request.expires, until):
+        case = await self._case(tx, stored, stored.wrapped, until)
+        request = case.request
+        if case.now >= min(request.expires, until):
             late = RefusalCode.REQUEST_EXPIRED, "its time is up", await held_policy(tx, request.policy_hash)
             return await self._refuse(tx, case, Refused(*late))
         return await self._settle(tx, case, limited=False)
+
+    async def _case(
+        self, tx: NodeTransaction, stored: StoredRequest, wrapped: bytes, until: datetime | None = None
+    ) -> Case:
+        """An earlier request as a case of this moment, with the approvals that are here now."""
+        ctx = self._context
+        now = ctx.now()
+        contents = ctx.vault.open_request(stored.direction, stored.request_id, wrapped)
+        request = open_document(DisclosureRequest, contents.envelope)
+        approvals = await self._approvals(tx, stored)
+        return Case(stored, request, contents, ctx.registry_at(now), now, ctx.clock(), approvals, until)
 
     async def _approvals(self, tx: NodeTransaction, stored: StoredRequest) -> tuple[Envelope, ...]:
         """Those that are here now."""

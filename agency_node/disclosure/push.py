@@ -13,7 +13,6 @@ is in `agency_node.disclosure.pushed`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -138,10 +137,9 @@ class Pushing:
             return
         active = set[Hash256]()
         for policy_hash, policy, _state in await ctx.book.policies(tx, registry, now):
-            if any(push_clauses(policy, ctx.me, peer) for peer in policy.recipients):
-                with suppress(RefusedError, PolicyError, CryptoError):
-                    await ctx.book.active_policy(tx, policy_hash, registry, now)
-                    active.add(policy_hash)
+            pushes = any(push_clauses(policy, ctx.me, peer) for peer in policy.recipients)
+            if pushes and await self._in_force(tx, policy_hash, registry, now) is not None:
+                active.add(policy_hash)
         if self._active is not None and active - self._active:
             await tx.pushes.look_again()
         self._active = active
@@ -258,9 +256,8 @@ class Pushing:
             party = policy.party(ctx.me)
             if not clauses or link.linkage_id not in policy.linkages or party is None or party.name_withheld:
                 continue
-            try:
-                active = await ctx.book.active_policy(tx, policy_hash, registry, now)
-            except (RefusedError, PolicyError, CryptoError):
+            active = await self._in_force(tx, policy_hash, registry, now)
+            if active is None:
                 continue
             agreement = await ctx.book.agreement(tx, link.linkage_id, registry, now)
             kind = agreement.agreement.subject_type
@@ -270,6 +267,14 @@ class Pushing:
             known = await with_provenance(tx, ctx.vault, holding)
             return _Due(found, peer, active, clauses, known, registry)
         return None
+
+    async def _in_force(
+        self, tx: NodeTransaction, policy_hash: Hash256, registry: Registry, now: datetime
+    ) -> ActivePolicy | None:
+        try:
+            return await self._context.book.active_policy(tx, policy_hash, registry, now)
+        except (RefusedError, PolicyError, CryptoError):
+            return None
 
     def _weighed(self, due: _Due, now: datetime) -> Weighed:
         ctx = self._context

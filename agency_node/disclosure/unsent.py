@@ -79,7 +79,6 @@ class UnsentReleases:
         if given is None or given.state is not ReleaseState.OPEN:
             return False
         try:
-            await ctx.book.active_policy(tx, given.policy_hash, ctx.registry_at(now), now)
             return self._content(await self._released_now(tx, item, given, now)) == release.content
         except (RefusedError, PolicyError, CryptoError):
             return False
@@ -90,9 +89,12 @@ class UnsentReleases:
         if given.request_id is not None:
             stored = await tx.requests.get(Direction.RECEIVED, given.request_id)
             return () if stored is None else await self._holder.released_now(tx, stored)
-        if isinstance(item.address, ToLink):
-            return await self._pushing.released_now(tx, item.address.token, now)
-        return ()
+        if not isinstance(item.address, ToLink):
+            return ()
+        # A request names its policy; a push has to be under the one that it was made under, not another.
+        ctx = self._context
+        await ctx.book.active_policy(tx, given.policy_hash, ctx.registry_at(now), now)
+        return await self._pushing.released_now(tx, item.address.token, now)
 
     def _content(self, records: Sequence[ReleasedRecord]) -> str:
         return self._context.vault.item_id("release", content_of(records))
